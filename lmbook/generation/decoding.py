@@ -1,0 +1,50 @@
+"""Turning logits into text, one token at a time."""
+
+from collections.abc import Collection, Iterator
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from lmbook._checks import check_positive
+from lmbook.transformer.cache import KVCache
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    ids: Int[Tensor, "1 T"],
+    n_tokens: int,
+    *,
+    temperature: float = 0.0,
+    stop_ids: Collection[int] = (),
+    generator: torch.Generator | None = None,
+) -> Iterator[int]:
+    """Yield up to n_tokens next token ids, one at a time, reading each token once through a cache.
+
+    Args:
+        model: called as ``model(ids, cache=cache)``, gives logits (1, tokens, V); has ``blocks``, one cache each.
+        temperature: 0 takes the likeliest token; above 0 draws from softmax(logits / temperature).
+        stop_ids: ends after any of these, which is not yielded.
+
+    Raises:
+        ValueError: a batch of several prompts, a negative temperature, or fewer than 1 token asked for.
+
+    Source: Radford et al. 2019, sec. 3 (sampling); temperature: Ackley et al. 1985, eq. 5. Book: architectures.
+    """
+    check_positive(n_tokens=n_tokens)
+    if ids.ndim != 2 or len(ids) != 1:
+        raise ValueError(f"ids must be one prompt, shape (1, tokens), got {tuple(ids.shape)}")
+    if temperature < 0:
+        raise ValueError(f"temperature must be at least 0, got {temperature}")
+    cache = KVCache(len(model.blocks))
+    for _ in range(n_tokens):
+        logits = model(ids, cache=cache)[0, -1].float()
+        if temperature == 0:
+            token = int(logits.argmax())
+        else:
+            token = int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator))
+        if token in stop_ids:
+            return
+        yield token
+        ids = ids.new_tensor([[token]])

@@ -1,0 +1,132 @@
+"""Scaled dot-product attention: the equation as it is written, and the same through PyTorch's fused kernels."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lmbook.transformer.masks import causal_mask
+
+
+def attention_weights(
+    q: Float[Tensor, "*batch T K"],
+    k: Float[Tensor, "*batch S K"],
+    mask: Bool[Tensor, "..."] | None = None,
+    *,
+    causal: bool = False,
+    bias: Float[Tensor, "..."] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "*batch T S"]:
+    """Share of its attention that each query gives to each key: softmax(q kᵀ · scale + bias) over the keys.
+
+    Args:
+        mask: broadcastable to ``(*batch, T, S)``; True = may look. A query that may look at nothing gets zeros.
+        causal: query i looks at keys up to i + (S - T) only.
+        bias: added to the scores before the softmax, broadcastable to them.
+        scale: 1 / sqrt(K) unless given.
+
+    Raises:
+        ValueError: shapes that do not fit, naming them.
+        TypeError: a mask that is not boolean.
+
+    Source: Vaswani et al. 2017, eq. 1. Book: attention.
+    """
+    _check_shapes(q, k, mask)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = q @ k.mT * scale
+    if bias is not None:
+        scores = scores + bias
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # a softmax in half precision loses digits
+    mask = _merge_masks(mask, causal, q, k)
+    if mask is None:
+        return scores.softmax(-1).to(q.dtype)
+    blind = ~mask.any(-1, keepdim=True)  # queries with nothing to look at: softmax would divide 0 by 0
+    weights = scores.masked_fill(~(mask | blind), -torch.inf).softmax(-1)
+    return weights.masked_fill(blind, 0.0).to(q.dtype)
+
+
+def attention(
+    q: Float[Tensor, "*batch T K"],
+    k: Float[Tensor, "*batch S K"],
+    v: Float[Tensor, "*batch S Kv"],
+    mask: Bool[Tensor, "..."] | None = None,
+    *,
+    causal: bool = False,
+    bias: Float[Tensor, "..."] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "*batch T Kv"]:
+    """Average of the values, weighted for each query by ``attention_weights``, which documents the arguments.
+
+    Source: Vaswani et al. 2017, eq. 1. Book: attention.
+    """
+    _check_values(k, v)
+    return attention_weights(q, k, mask, causal=causal, bias=bias, scale=scale) @ v
+
+
+def fast_attention(
+    q: Float[Tensor, "*batch T K"],
+    k: Float[Tensor, "*batch S K"],
+    v: Float[Tensor, "*batch S Kv"],
+    mask: Bool[Tensor, "..."] | None = None,
+    *,
+    causal: bool = False,
+    bias: Float[Tensor, "..."] | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "*batch T Kv"]:
+    """The same as ``attention`` without ever storing the weights, by PyTorch's fused kernels.
+
+    Args:
+        dropout: probability with which a weight is dropped (the rest is scaled up).
+
+    Source: Dao et al. 2022 (FlashAttention), alg. 1, behind ``F.scaled_dot_product_attention``. Book: attention.
+    """
+    _check_shapes(q, k, mask)
+    _check_values(k, v)
+    square = q.shape[-2] == k.shape[-2]
+    if mask is None and bias is None and (square or not causal):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale, dropout_p=dropout)
+    mask = _merge_masks(mask, causal, q, k)
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), scale=scale, dropout_p=dropout)
+    blind = ~mask.any(-1, keepdim=True)
+    mask = mask | blind
+    if bias is not None:
+        mask = bias.to(q.dtype).masked_fill(~mask, -torch.inf)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, dropout_p=dropout)
+    return out.masked_fill(blind, 0.0)
+
+
+def _merge_masks(mask: Tensor | None, causal: bool, q: Tensor, k: Tensor) -> Tensor | None:
+    if not causal:
+        return mask
+    triangle = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
+    return triangle if mask is None else mask & triangle
+
+
+def _check_shapes(q: Tensor, k: Tensor, mask: Tensor | None) -> None:
+    for name, tensor in (("q", q), ("k", k)):
+        if tensor.ndim < 2:
+            raise ValueError(f"{name} must have at least 2 axes (tokens, width), got shape {tuple(tensor.shape)}")
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"q and k must have the same width, got {q.shape[-1]} and {k.shape[-1]}")
+    if k.shape[-2] == 0:
+        raise ValueError(f"k is empty, shape {tuple(k.shape)}: there is nothing to attend to")
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be boolean (True = may look), got {mask.dtype}")
+    scores = (*torch.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
+    try:
+        fits = torch.broadcast_shapes(mask.shape, scores) == torch.Size(scores)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"mask must be broadcastable to (..., queries, keys) = {scores}, got {tuple(mask.shape)}")
+
+
+def _check_values(k: Tensor, v: Tensor) -> None:
+    if v.ndim < 2 or k.shape[-2] != v.shape[-2]:
+        raise ValueError(f"k and v must have the same number of tokens, got shapes {tuple(k.shape)}, {tuple(v.shape)}")

@@ -1,0 +1,215 @@
+"""The decoder-only language model: GPT-2 and, by its sizes and choices, Llama and its kin."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn as nn
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lmbook._checks import check_choice, check_divides, check_fraction, check_ids, check_positive
+from lmbook.transformer.blocks import Block
+from lmbook.transformer.cache import KVCache
+from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
+from lmbook.transformer.multihead import MultiHeadAttention
+from lmbook.transformer.positions import AlibiBias, LearnedPositions, RelativeBias, Rotary, SinusoidalPositions
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """Sizes and choices of a GPT.
+
+    Four choices lead from GPT-2 to Llama: positions="rotary", norm="rms", feed_forward="swiglu", bias=False.
+
+    Args:
+        max_len: longest sequence, in tokens.
+        n_kv_heads: heads of keys and values, n_heads unless given.
+        d_ff: inner width of the feed-forward network, 4 · d_model unless given.
+        positions: none, learned, sinusoidal, rotary, alibi or t5.
+        norm: layer or rms.
+        feed_forward: relu, gelu, gelu_tanh or swiglu.
+        bias: whether linear layers and LayerNorms have biases.
+        tie_embeddings: one matrix for the embeddings and the output layer.
+
+    Source: Radford et al. 2019 (GPT-2), sec. 2.3; Touvron et al. 2023 (LLaMA), sec. 2.2. Book: architectures.
+    """
+
+    vocab_size: int
+    max_len: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int | None = None
+    d_ff: int | None = None
+    positions: str = "learned"
+    norm: str = "layer"
+    feed_forward: str = "gelu_tanh"
+    bias: bool = True
+    tie_embeddings: bool = True
+    dropout: float = 0.0
+    norm_eps: float = 1e-5
+    rope_base: float = 10000.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_kv_heads", self.n_heads if self.n_kv_heads is None else self.n_kv_heads)
+        object.__setattr__(self, "d_ff", 4 * self.d_model if self.d_ff is None else self.d_ff)
+        sizes = ("vocab_size", "max_len", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff")
+        check_positive(**{name: getattr(self, name) for name in sizes})
+        check_divides(d_model=self.d_model, n_heads=self.n_heads)
+        check_divides(n_heads=self.n_heads, n_kv_heads=self.n_kv_heads)
+        check_choice(("none", "learned", "sinusoidal", "rotary", "alibi", "t5"), positions=self.positions)
+        check_choice(("layer", "rms"), norm=self.norm)
+        check_choice(("relu", "gelu", "gelu_tanh", "swiglu"), feed_forward=self.feed_forward)
+        check_fraction(dropout=self.dropout)
+
+
+def gpt2_small() -> GPTConfig:
+    """124 million parameters. Source: Radford et al. 2019, table 2, and the published code and weights."""
+    return GPTConfig(vocab_size=50257, max_len=1024, d_model=768, n_layers=12, n_heads=12)
+
+
+def gpt2_medium() -> GPTConfig:
+    """355 million parameters. Source: Radford et al. 2019, table 2."""
+    return GPTConfig(vocab_size=50257, max_len=1024, d_model=1024, n_layers=24, n_heads=16)
+
+
+def gpt2_large() -> GPTConfig:
+    """774 million parameters. Source: Radford et al. 2019, table 2."""
+    return GPTConfig(vocab_size=50257, max_len=1024, d_model=1280, n_layers=36, n_heads=20)
+
+
+def gpt2_xl() -> GPTConfig:
+    """1,558 million parameters. Source: Radford et al. 2019, table 2."""
+    return GPTConfig(vocab_size=50257, max_len=1024, d_model=1600, n_layers=48, n_heads=25)
+
+
+_llama = partial(GPTConfig, positions="rotary", norm="rms", feed_forward="swiglu", bias=False)
+
+
+def llama2_7b() -> GPTConfig:
+    """6.7 billion parameters. Source: Touvron et al. 2023 (Llama 2), table 1, and the published configuration."""
+    return _llama(
+        vocab_size=32000, max_len=4096, d_model=4096, n_layers=32, n_heads=32, d_ff=11008, tie_embeddings=False
+    )
+
+
+def llama3_8b() -> GPTConfig:
+    """8.0 billion parameters. Source: Grattafiori et al. 2024 (Llama 3), table 3, and the published configuration."""
+    return _llama(
+        vocab_size=128256, max_len=8192, d_model=4096, n_layers=32, n_heads=32, n_kv_heads=8, d_ff=14336,
+        tie_embeddings=False, rope_base=500000.0,
+    )  # fmt: skip
+
+
+def smollm2_135m() -> GPTConfig:
+    """134.5 million parameters. Source: Ben Allal et al. 2025 (SmolLM2), and the published configuration."""
+    return _llama(
+        vocab_size=49152, max_len=8192, d_model=576, n_layers=30, n_heads=9, n_kv_heads=3, d_ff=1536,
+        rope_base=100000.0,
+    )  # fmt: skip
+
+
+class GPT(nn.Module):
+    """A decoder-only Transformer: ``forward`` maps token ids to the logits of the next token at every position.
+
+    Source: Radford et al. 2018 and 2019; Touvron et al. 2023. Book: architectures.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.d_model)
+        self.positions: nn.Module | None = None
+        if config.positions == "learned":
+            self.positions = LearnedPositions(config.max_len, config.d_model)
+        elif config.positions == "sinusoidal":
+            self.positions = SinusoidalPositions(config.d_model)
+        self.bias: nn.Module | None = None
+        if config.positions == "alibi":
+            self.bias = AlibiBias(config.n_heads)
+        elif config.positions == "t5":
+            self.bias = RelativeBias(config.n_heads, bidirectional=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(self._block() for _ in range(config.n_layers))
+        self.norm = self._norm()
+        self.unembed = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.unembed.weight = self.embed.weight
+        self.reset_parameters()
+
+    def _norm(self) -> nn.Module:
+        config = self.config
+        if config.norm == "rms":
+            return RMSNorm(config.d_model, eps=config.norm_eps)
+        return LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
+
+    def _block(self) -> Block:
+        config = self.config
+        rotary = None
+        if config.positions == "rotary":
+            rotary = Rotary(config.d_model // config.n_heads, base=config.rope_base)
+        attention = MultiHeadAttention(
+            config.d_model, config.n_heads, n_kv_heads=config.n_kv_heads, bias=config.bias, dropout=config.dropout,
+            rotary=rotary,
+        )  # fmt: skip
+        if config.feed_forward == "swiglu":
+            feed_forward = GatedFeedForward(config.d_model, config.d_ff, bias=config.bias)
+        else:
+            feed_forward = FeedForward(config.d_model, config.d_ff, activation=config.feed_forward, bias=config.bias)
+        return Block(attention, feed_forward, norm=self._norm, dropout=config.dropout)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weight matrices anew: std 0.02, and 0.02 / sqrt(2 · n_layers) where they write to the stream.
+
+        Source: Radford et al. 2019, sec. 2.3, and the published code.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                writes = name.endswith(("w_o.weight", "w_out.weight"))
+                std = 0.02 / math.sqrt(2 * self.config.n_layers) if writes else 0.02
+                nn.init.normal_(parameter, std=std, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def hidden(
+        self, ids: Int[Tensor, "B T"], *, mask: Bool[Tensor, "B S"] | None = None, cache: KVCache | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """The residual stream after the last norm; arguments as for ``forward``."""
+        check_ids(ids, self.config.vocab_size)
+        start = 0 if cache is None else cache.length
+        n_keys = start + ids.shape[1]
+        if n_keys > self.config.max_len:
+            raise ValueError(f"ids must have at most max_len={self.config.max_len} tokens, got {n_keys}")
+        if mask is not None and mask.shape != (len(ids), n_keys):
+            raise ValueError(f"mask must be (batch, all tokens) = {(len(ids), n_keys)}, got {tuple(mask.shape)}")
+        x = self.embed(ids)
+        if self.positions is not None:
+            positions = torch.arange(start, n_keys, device=ids.device)
+            if mask is not None:  # count real tokens only, so that padding on the left changes nothing
+                positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, start:]
+            x = x + self.positions(positions).to(x.dtype)
+        x = self.dropout(x)
+        bias = None if self.bias is None else self.bias(ids.shape[1], n_keys)
+        keys = None if mask is None else rearrange(mask, "B S -> B 1 1 S")
+        caches = [None] * len(self.blocks) if cache is None else cache.layers
+        for block, layer_cache in zip(self.blocks, caches, strict=True):
+            x = block(x, mask=keys, causal=True, bias=bias, cache=layer_cache)
+        return self.norm(x)
+
+    def forward(
+        self, ids: Int[Tensor, "B T"], *, mask: Bool[Tensor, "B S"] | None = None, cache: KVCache | None = None
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of the next token after each token of ids.
+
+        Args:
+            mask: True where a token is real and not padding, for all S tokens including those in the cache.
+            cache: holds the tokens before ids, and receives ids; ``KVCache(n_layers)`` to begin with.
+
+        Raises:
+            ValueError: an id outside the vocabulary, an empty sequence, or more than max_len tokens.
+        """
+        return self.unembed(self.hidden(ids, mask=mask, cache=cache))
