@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lmbook._checks import check_float, check_fraction
 from lmbook.transformer.masks import causal_mask
 
 
@@ -29,11 +30,11 @@ def attention_weights(
 
     Raises:
         ValueError: shapes that do not fit, naming them.
-        TypeError: a mask that is not boolean.
+        TypeError: a mask that is not boolean, anything else that is not floating point.
 
     Source: Vaswani et al. 2017, eq. 1. Book: attention.
     """
-    _check_shapes(q, k, mask)
+    _check_shapes(q, k, mask, bias)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = q @ k.mT * scale
     if bias is not None:
@@ -83,18 +84,22 @@ def fast_attention(
 
     Source: Dao et al. 2022 (FlashAttention), alg. 1, behind ``F.scaled_dot_product_attention``. Book: attention.
     """
-    _check_shapes(q, k, mask)
+    _check_shapes(q, k, mask, bias)
     _check_values(k, v)
+    check_fraction(dropout=dropout)
     square = q.shape[-2] == k.shape[-2]
     if mask is None and bias is None and (square or not causal):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale, dropout_p=dropout)
     mask = _merge_masks(mask, causal, q, k)
+    if bias is not None:
+        bias = torch.atleast_2d(bias).to(q.dtype)
     if mask is None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), scale=scale, dropout_p=dropout)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale, dropout_p=dropout)
+    mask = torch.atleast_2d(mask)
     blind = ~mask.any(-1, keepdim=True)
     mask = mask | blind
     if bias is not None:
-        mask = bias.to(q.dtype).masked_fill(~mask, -torch.inf)
+        mask = bias.masked_fill(~mask, -torch.inf)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, dropout_p=dropout)
     return out.masked_fill(blind, 0.0)
 
@@ -106,27 +111,34 @@ def _merge_masks(mask: Tensor | None, causal: bool, q: Tensor, k: Tensor) -> Ten
     return triangle if mask is None else mask & triangle
 
 
-def _check_shapes(q: Tensor, k: Tensor, mask: Tensor | None) -> None:
+def _check_shapes(q: Tensor, k: Tensor, mask: Tensor | None, bias: Tensor | None) -> None:
+    check_float(q=q, k=k)
     for name, tensor in (("q", q), ("k", k)):
         if tensor.ndim < 2:
             raise ValueError(f"{name} must have at least 2 axes (tokens, width), got shape {tuple(tensor.shape)}")
+        if 0 in tensor.shape[-2:]:
+            raise ValueError(f"{name} is empty, shape {tuple(tensor.shape)}")
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"q and k must have the same width, got {q.shape[-1]} and {k.shape[-1]}")
-    if k.shape[-2] == 0:
-        raise ValueError(f"k is empty, shape {tuple(k.shape)}: there is nothing to attend to")
-    if mask is None:
-        return
-    if mask.dtype != torch.bool:
+    if q.shape[:-2] != k.shape[:-2]:
+        raise ValueError(f"q and k must have the same batch axes, got shapes {tuple(q.shape)} and {tuple(k.shape)}")
+    if bias is not None:
+        check_float(bias=bias)
+    if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"mask must be boolean (True = may look), got {mask.dtype}")
-    scores = (*torch.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
-    try:
-        fits = torch.broadcast_shapes(mask.shape, scores) == torch.Size(scores)
-    except RuntimeError:
-        fits = False
-    if not fits:
-        raise ValueError(f"mask must be broadcastable to (..., queries, keys) = {scores}, got {tuple(mask.shape)}")
+    scores = (*q.shape[:-1], k.shape[-2])
+    for name, tensor in (("mask", mask), ("bias", bias)):
+        if tensor is not None and not _fits(tensor.shape, scores):
+            shape = tuple(tensor.shape)
+            raise ValueError(f"{name} must be broadcastable to (..., queries, keys) = {scores}, got shape {shape}")
+
+
+def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, limit) for size, limit in pairs)
 
 
 def _check_values(k: Tensor, v: Tensor) -> None:
-    if v.ndim < 2 or k.shape[-2] != v.shape[-2]:
-        raise ValueError(f"k and v must have the same number of tokens, got shapes {tuple(k.shape)}, {tuple(v.shape)}")
+    check_float(k=k, v=v)
+    if k.shape[:-1] != v.shape[:-1]:
+        raise ValueError(f"k and v must differ in width only, got shapes {tuple(k.shape)} and {tuple(v.shape)}")

@@ -9,7 +9,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmbook._checks import check_divides, check_fraction, check_ids, check_positive
+from lmbook._checks import (
+    check_above_zero,
+    check_divides,
+    check_fraction,
+    check_ids,
+    check_mask,
+    check_positive,
+    check_width,
+)
 from lmbook.transformer.blocks import Block, PostNorm
 from lmbook.transformer.layers import FeedForward, LayerNorm
 from lmbook.transformer.multihead import MultiHeadAttention
@@ -42,6 +50,7 @@ class BertConfig:
         check_positive(**{name: getattr(self, name) for name in sizes})
         check_divides(d_model=self.d_model, n_heads=self.n_heads)
         check_fraction(dropout=self.dropout)
+        check_above_zero(norm_eps=self.norm_eps)
 
 
 def bert_base() -> BertConfig:
@@ -103,12 +112,13 @@ class BertEncoder(nn.Module):
         check_ids(ids, config.vocab_size)
         if ids.shape[1] > config.max_len:
             raise ValueError(f"ids must have at most max_len={config.max_len} tokens, got {ids.shape[1]}")
-        for name, tensor in (("mask", mask), ("segments", segments)):
-            if tensor is not None and tensor.shape != ids.shape:
-                raise ValueError(f"{name} must have the shape of ids, {tuple(ids.shape)}, got {tuple(tensor.shape)}")
+        if mask is not None:
+            check_mask(mask, ids.shape)
         if segments is None:
             segments = torch.zeros_like(ids)
         check_ids(segments, config.n_segments, name="segments")
+        if segments.shape != ids.shape:
+            raise ValueError(f"segments must have the shape of ids, {tuple(ids.shape)}, got {tuple(segments.shape)}")
         positions = torch.arange(ids.shape[1], device=ids.device)
         x = self.embed(ids) + self.positions(positions) + self.segments(segments)
         x = self.dropout(self.norm(x))
@@ -119,6 +129,7 @@ class BertEncoder(nn.Module):
 
     def pool(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B D"]:
         """One vector for each sequence, from its first token ([CLS])."""
+        check_width(hidden, self.config.d_model, name="hidden")
         return self.pooler(hidden[:, 0]).tanh()
 
 

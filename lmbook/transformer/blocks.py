@@ -63,6 +63,8 @@ class Block(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if isinstance(norm, nn.Module):
+            raise TypeError(f"norm must make a norm, as lambda: LayerNorm(64) does, got a {type(norm).__name__}")
         self.self_attention = residual(self_attention, norm(), dropout)
         self.cross_attention = None if cross_attention is None else residual(cross_attention, norm(), dropout)
         self.feed_forward = residual(feed_forward, norm(), dropout)

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lmbook._checks import check_positive
+
 
 class LayerCache:
     """Keys and values of one attention layer; its length is the position of the next token.
@@ -23,9 +25,13 @@ class LayerCache:
         self, k: Float[Tensor, "B G T K"], v: Float[Tensor, "B G T K"]
     ) -> tuple[Float[Tensor, "B G S K"], Float[Tensor, "B G S K"]]:
         """Add the keys and values of T new tokens; return those of all S tokens so far."""
+        if k.ndim != 4 or k.shape != v.shape:
+            shapes = f"{tuple(k.shape)} and {tuple(v.shape)}"
+            raise ValueError(f"k and v must have the same 4 axes (batch, heads, tokens, width), got shapes {shapes}")
         if self.k is not None:
-            if k.shape[0] != self.k.shape[0]:
-                raise ValueError(f"batch must stay {self.k.shape[0]}, the cache's, got {k.shape[0]}")
+            old, new = tuple(self.k.shape), tuple(k.shape)
+            if old[:2] + old[3:] != new[:2] + new[3:]:
+                raise ValueError(f"k must differ from the cache's shape {old} in the number of tokens only, got {new}")
             k, v = torch.cat([self.k, k], dim=-2), torch.cat([self.v, v], dim=-2)
         self.k, self.v = k, v
         return k, v
@@ -38,9 +44,20 @@ class KVCache:
     """
 
     def __init__(self, n_layers: int) -> None:
+        check_positive(n_layers=n_layers)
         self.layers = [LayerCache() for _ in range(n_layers)]
 
     @property
     def length(self) -> int:
         """Number of tokens held."""
         return self.layers[0].length
+
+
+def layer_caches(cache: KVCache | None, n_layers: int) -> list[LayerCache] | list[None]:
+    """The cache of each layer, or None for each where there is no cache."""
+    if cache is None:
+        return [None] * n_layers
+    if not isinstance(cache, KVCache) or len(cache.layers) != n_layers:
+        given = f"{len(cache.layers)} layers" if isinstance(cache, KVCache) else type(cache).__name__
+        raise ValueError(f"cache must be a KVCache of {n_layers} layers, as the model has, got {given}")
+    return cache.layers

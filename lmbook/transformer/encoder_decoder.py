@@ -8,9 +8,17 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmbook._checks import check_choice, check_fraction, check_ids, check_positive
+from lmbook._checks import (
+    check_choice,
+    check_divides,
+    check_fraction,
+    check_ids,
+    check_mask,
+    check_positive,
+    check_width,
+)
 from lmbook.transformer.blocks import Block, PostNorm, PreNorm
-from lmbook.transformer.cache import KVCache
+from lmbook.transformer.cache import KVCache, layer_caches
 from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
 from lmbook.transformer.multihead import MultiHeadAttention
 from lmbook.transformer.positions import RelativeBias, SinusoidalPositions
@@ -50,6 +58,8 @@ class EncoderDecoderConfig:
         check_choice(("t5", "vaswani"), style=self.style)
         check_choice(("relu", "geglu"), feed_forward=self.feed_forward)
         check_fraction(dropout=self.dropout)
+        if self.style == "vaswani":
+            check_divides(d_model=self.d_model, pairs=2)  # of a sine and a cosine
 
 
 def t5_small() -> EncoderDecoderConfig:
@@ -85,7 +95,7 @@ class Stack(nn.Module):
         self.positions = None if t5 else SinusoidalPositions(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(self._block() for _ in range(config.n_layers))
-        self.norm = self._norm() if t5 else nn.Identity()
+        self.norm = self._norm() if t5 else None
 
     def _norm(self) -> nn.Module:
         d_model = self.config.d_model
@@ -122,19 +132,21 @@ class Stack(nn.Module):
         memory_mask: Bool[Tensor, "B S"] | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
+        caches = layer_caches(cache, len(self.blocks))
         start = 0 if cache is None else cache.length
         n_keys = start + x.shape[1]
         if self.positions is not None:
-            x = x + self.positions(torch.arange(start, n_keys, device=x.device)).to(x.dtype)
+            x = x + self.positions(torch.arange(start, n_keys, dtype=torch.float64, device=x.device)).to(x.dtype)
         x = self.dropout(x)
         bias = None if self.bias is None else self.bias(x.shape[1], n_keys)
+        if mask is not None:
+            check_mask(mask, (len(x), n_keys), name="target_mask" if self.decoder else "mask")
+        if memory_mask is not None:
+            check_mask(memory_mask, memory.shape[:2])
         keys, memory_keys = (None if m is None else rearrange(m, "B S -> B 1 1 S") for m in (mask, memory_mask))
-        caches = [None] * len(self.blocks) if cache is None else cache.layers
         for block, layer_cache in zip(self.blocks, caches, strict=True):
-            x = block(
-                x, memory, mask=keys, causal=self.decoder, bias=bias, cache=layer_cache, memory_mask=memory_keys
-            )
-        return self.dropout(self.norm(x))
+            x = block(x, memory, mask=keys, causal=self.decoder, bias=bias, cache=layer_cache, memory_mask=memory_keys)
+        return x if self.norm is None else self.dropout(self.norm(x))
 
 
 class EncoderDecoder(nn.Module):
@@ -152,15 +164,17 @@ class EncoderDecoder(nn.Module):
         self.unembed = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.unembed.weight = self.embed.weight
-        for parameter in self.parameters():
+        for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                nn.init.xavier_uniform_(parameter)
+                unscaled = config.style == "t5" and name.endswith("w_q.weight")  # T5 scales queries here, not scores
+                nn.init.xavier_uniform_(parameter, gain=config.d_head**-0.5 if unscaled else 1.0)
         nn.init.normal_(self.embed.weight, std=config.d_model**-0.5)
 
-    def _embed(self, ids: Tensor, name: str) -> Tensor:
+    def _embed(self, ids: Tensor, name: str, start: int = 0) -> Tensor:
         check_ids(ids, self.config.vocab_size, name=name)
-        if ids.shape[1] > self.config.max_len:
-            raise ValueError(f"{name} must have at most max_len={self.config.max_len} tokens, got {ids.shape[1]}")
+        n_tokens = start + ids.shape[1]
+        if n_tokens > self.config.max_len:
+            raise ValueError(f"{name} must have at most max_len={self.config.max_len} tokens, got {n_tokens}")
         x = self.embed(ids)
         return x * self.config.d_model**0.5 if self.config.style == "vaswani" else x
 
@@ -178,7 +192,8 @@ class EncoderDecoder(nn.Module):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Logits of the next target token at each position, given the memory; mask is the source's."""
-        x = self._embed(target_ids, "target_ids")
+        check_width(memory, self.config.d_model, name="memory")
+        x = self._embed(target_ids, "target_ids", 0 if cache is None else cache.length)
         x = self.decoder(x, memory, mask=target_mask, memory_mask=mask, cache=cache)
         if self.config.style == "t5" and self.config.tie_embeddings:
             x = x * self.config.d_model**-0.5  # as in T5's published code

@@ -10,9 +10,17 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmbook._checks import check_choice, check_divides, check_fraction, check_ids, check_positive
+from lmbook._checks import (
+    check_above_zero,
+    check_choice,
+    check_divides,
+    check_fraction,
+    check_ids,
+    check_mask,
+    check_positive,
+)
 from lmbook.transformer.blocks import Block
-from lmbook.transformer.cache import KVCache
+from lmbook.transformer.cache import KVCache, layer_caches
 from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
 from lmbook.transformer.multihead import MultiHeadAttention
 from lmbook.transformer.positions import AlibiBias, LearnedPositions, RelativeBias, Rotary, SinusoidalPositions
@@ -55,6 +63,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_kv_heads", self.n_heads if self.n_kv_heads is None else self.n_kv_heads)
+        check_positive(d_model=self.d_model)
         object.__setattr__(self, "d_ff", 4 * self.d_model if self.d_ff is None else self.d_ff)
         sizes = ("vocab_size", "max_len", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff")
         check_positive(**{name: getattr(self, name) for name in sizes})
@@ -64,6 +73,11 @@ class GPTConfig:
         check_choice(("layer", "rms"), norm=self.norm)
         check_choice(("relu", "gelu", "gelu_tanh", "swiglu"), feed_forward=self.feed_forward)
         check_fraction(dropout=self.dropout)
+        check_above_zero(norm_eps=self.norm_eps, rope_base=self.rope_base)
+        if self.positions == "sinusoidal":
+            check_divides(d_model=self.d_model, pairs=2)
+        elif self.positions == "rotary":
+            check_divides(d_head=self.d_model // self.n_heads, pairs=2)
 
 
 def gpt2_small() -> GPTConfig:
@@ -180,22 +194,24 @@ class GPT(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """The residual stream after the last norm; arguments as for ``forward``."""
         check_ids(ids, self.config.vocab_size)
+        caches = layer_caches(cache, len(self.blocks))
         start = 0 if cache is None else cache.length
         n_keys = start + ids.shape[1]
         if n_keys > self.config.max_len:
             raise ValueError(f"ids must have at most max_len={self.config.max_len} tokens, got {n_keys}")
-        if mask is not None and mask.shape != (len(ids), n_keys):
-            raise ValueError(f"mask must be (batch, all tokens) = {(len(ids), n_keys)}, got {tuple(mask.shape)}")
+        if mask is not None:
+            check_mask(mask, (len(ids), n_keys))
         x = self.embed(ids)
         if self.positions is not None:
             positions = torch.arange(start, n_keys, device=ids.device)
             if mask is not None:  # count real tokens only, so that padding on the left changes nothing
                 positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, start:]
+            if self.config.positions == "sinusoidal":
+                positions = positions.double()  # waves in full precision, rounded once, to the width of x
             x = x + self.positions(positions).to(x.dtype)
         x = self.dropout(x)
         bias = None if self.bias is None else self.bias(ids.shape[1], n_keys)
         keys = None if mask is None else rearrange(mask, "B S -> B 1 1 S")
-        caches = [None] * len(self.blocks) if cache is None else cache.layers
         for block, layer_cache in zip(self.blocks, caches, strict=True):
             x = block(x, mask=keys, causal=True, bias=bias, cache=layer_cache)
         return self.norm(x)

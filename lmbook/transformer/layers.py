@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from lmbook._checks import check_choice, check_fraction, check_positive
+from lmbook._checks import check_above_zero, check_choice, check_float, check_fraction, check_positive
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -30,6 +30,7 @@ def layer_norm(
 
     Computed in float32 at least. Source: Ba et al. 2016, eq. 4. Book: transformer.
     """
+    _check_norm(x, weight=weight, bias=bias, eps=eps)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     centred = wide - wide.mean(-1, keepdim=True)
     normal = centred * (centred.square().mean(-1, keepdim=True) + eps).rsqrt()
@@ -47,6 +48,7 @@ def rms_norm(
 
     Computed in float32 at least. Source: Zhang and Sennrich 2019, eq. 4. Book: transformer.
     """
+    _check_norm(x, weight=weight, bias=None, eps=eps)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     normal = wide * (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
     return (normal if weight is None else normal * weight).to(x.dtype)
@@ -61,6 +63,7 @@ class LayerNorm(nn.Module):
     def __init__(self, d_model: int, *, eps: float = 1e-5, bias: bool = True) -> None:
         super().__init__()
         check_positive(d_model=d_model)
+        check_above_zero(eps=eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model)) if bias else None
@@ -79,6 +82,7 @@ class RMSNorm(nn.Module):
     def __init__(self, d_model: int, *, eps: float = 1e-6) -> None:
         super().__init__()
         check_positive(d_model=d_model)
+        check_above_zero(eps=eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
 
@@ -137,6 +141,15 @@ class GatedFeedForward(nn.Module):
         return self.w_out(self.dropout(self.activation(self.w_gate(x)) * self.w_in(x)))
 
 
+def _check_norm(x: Tensor, *, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
+    check_float(x=x)
+    check_above_zero(eps=eps)
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None and vector.shape != x.shape[-1:]:
+            raise ValueError(f"{name} must have shape {tuple(x.shape[-1:])}, got {tuple(vector.shape)}")
+
+
 def _check_last(x: Tensor, d_model: int) -> None:
+    check_float(x=x)
     if x.ndim < 1 or x.shape[-1] != d_model:
         raise ValueError(f"x must have width d_model={d_model}, got shape {tuple(x.shape)}")

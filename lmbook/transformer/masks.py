@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from lmbook._checks import check_positive
+from lmbook._checks import check_integers, check_positive
 
 
 def causal_mask(n_queries: int, n_keys: int | None = None, *, device=None) -> Bool[Tensor, "T S"]:
@@ -37,6 +37,8 @@ def prefix_mask(n_tokens: int, n_prefix: int, *, device=None) -> Bool[Tensor, "T
     Source: Raffel et al. 2020 (T5), fig. 4, "causal with prefix". Book: architectures.
     """
     check_positive(n_tokens=n_tokens)
+    if not isinstance(n_prefix, int):
+        raise TypeError(f"n_prefix must be an int, got {n_prefix!r}")
     if not 0 <= n_prefix <= n_tokens:
         raise ValueError(f"n_prefix must be from 0 to n_tokens={n_tokens}, got {n_prefix}")
     mask = causal_mask(n_tokens, device=device)
@@ -49,6 +51,9 @@ def padding_mask(ids: Int[Tensor, "B S"], pad_id: int) -> Bool[Tensor, "B S"]:
 
     Book: attention.
     """
+    check_integers(ids)
+    if not isinstance(pad_id, int):
+        raise TypeError(f"pad_id must be an int, got {pad_id!r}")
     if ids.ndim != 2:
         raise ValueError(f"ids must have 2 axes (batch, tokens), got shape {tuple(ids.shape)}")
     return ids != pad_id

@@ -77,8 +77,8 @@ class MultiHeadAttention(nn.Module):
             bias: added to the scores, as ALiBi and T5 do.
             cache: holds keys and values of earlier tokens, and receives those of x.
         """
-        q, k, v = self._project(x, memory, cache)
         self._check_mask(mask)
+        q, k, v = self._project(x, memory, cache)
         dropout = self.dropout if self.training else 0.0
         heads = fast_attention(q, k, v, mask, causal=causal, bias=bias, scale=self.scale, dropout=dropout)
         return self.w_o(rearrange(heads, "B H T K -> B T (H K)"))
@@ -93,8 +93,8 @@ class MultiHeadAttention(nn.Module):
         bias: Float[Tensor, "H T S"] | None = None,
     ) -> Float[Tensor, "B H T S"]:
         """Where each head looks: the weights that ``forward`` uses and never stores."""
-        q, k, _ = self._project(x, memory, None)
         self._check_mask(mask)
+        q, k, _ = self._project(x, memory, None)
         return attention_weights(q, k, mask, causal=causal, bias=bias, scale=self.scale)
 
     def _project(self, x: Tensor, memory: Tensor | None, cache: LayerCache | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,6 +103,10 @@ class MultiHeadAttention(nn.Module):
             memory = x
         else:
             check_width(memory, self.d_model, name="memory")
+            if len(memory) != len(x):
+                raise ValueError(f"memory must have the batch of x, {len(x)}, got {len(memory)}")
+            if cache is not None:
+                raise ValueError("cache is for self-attention only, got one together with memory")
         q = rearrange(self.w_q(x), "B T (H K) -> B H T K", H=self.n_heads)
         k = rearrange(self.w_k(memory), "B S (G K) -> B G S K", G=self.n_kv_heads)
         v = rearrange(self.w_v(memory), "B S (G K) -> B G S K", G=self.n_kv_heads)
@@ -118,9 +122,8 @@ class MultiHeadAttention(nn.Module):
 
     def _check_mask(self, mask: Tensor | None) -> None:
         if mask is not None and mask.ndim not in (2, 4):
-            raise ValueError(
-                f"mask must be (queries, keys) or (batch, heads or 1, queries or 1, keys), got {tuple(mask.shape)}"
-            )
+            shape = tuple(mask.shape)
+            raise ValueError(f"mask must be (queries, keys) or (batch, heads or 1, queries or 1, keys), got {shape}")
 
 
 @contextmanager
@@ -128,7 +131,7 @@ def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T S"]
     """Collect, in order of use, the weights of every multi-head attention that runs inside the block.
 
     Raises:
-        ValueError: a layer is run with a cache; record a pass over the whole sequence instead.
+        ValueError: the model has no such layer, or one is run with a cache: record a pass over the whole sequence.
 
     Book: architectures.
     """
@@ -141,6 +144,8 @@ def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T S"]
         recorded.append(layer.weights(*args, **kwargs).detach())
 
     layers = [layer for layer in model.modules() if isinstance(layer, MultiHeadAttention)]
+    if not layers:
+        raise ValueError(f"model must contain a MultiHeadAttention, got {type(model).__name__} without any")
     hooks = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in layers]
     try:
         yield recorded

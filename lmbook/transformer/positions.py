@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmbook._checks import check_positive
+from lmbook._checks import check_above_zero, check_float, check_integers, check_positive, check_range
 
 
 def sinusoidal_encoding(
@@ -18,9 +18,7 @@ def sinusoidal_encoding(
 
     Source: Vaswani et al. 2017, sec. 3.5. Book: positional-encoding.
     """
-    check_positive(d_model=d_model)
-    if d_model % 2:
-        raise ValueError(f"d_model must be even (sines and cosines come in pairs), got {d_model}")
+    _check_even(d_model=d_model)
     angles = _angles(positions, d_model, base)
     waves = rearrange(torch.stack([angles.sin(), angles.cos()], dim=-1), "... pair two -> ... (pair two)")
     return waves.to(positions.dtype if positions.is_floating_point() else torch.get_default_dtype())
@@ -34,10 +32,10 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        check_positive(d_model=d_model)
+        _check_even(d_model=d_model)
         self.d_model = d_model
 
-    def forward(self, positions: Int[Tensor, "*T"]) -> Float[Tensor, "*T D"]:
+    def forward(self, positions: Float[Tensor, "*T"] | Int[Tensor, "*T"]) -> Float[Tensor, "*T D"]:
         return sinusoidal_encoding(positions, self.d_model)
 
 
@@ -53,6 +51,8 @@ class LearnedPositions(nn.Module):
         self.weight = nn.Parameter(torch.randn(max_len, d_model) * 0.02)
 
     def forward(self, positions: Int[Tensor, "*T"]) -> Float[Tensor, "*T D"]:
+        check_integers(positions, name="positions")
+        check_range(positions, len(self.weight), name="positions")
         return self.weight[positions]
 
 
@@ -67,8 +67,9 @@ def rotate(
 
     Source: Su et al. 2021 (RoFormer), eq. 34. Book: positional-encoding.
     """
-    if x.shape[-1] % 2:
-        raise ValueError(f"x must have an even width (coordinates are turned in pairs), got {x.shape[-1]}")
+    check_float(x=x)
+    if x.ndim < 2 or x.shape[-1] % 2:
+        raise ValueError(f"x must be (..., tokens, an even width), got shape {tuple(x.shape)}")
     if positions.shape != x.shape[-2:-1]:
         raise ValueError(f"positions must be one for each of the {x.shape[-2]} tokens, got {tuple(positions.shape)}")
     angles = _angles(positions, x.shape[-1], base)
@@ -85,12 +86,13 @@ class Rotary(nn.Module):
 
     def __init__(self, d_head: int, *, base: float = 10000.0) -> None:
         super().__init__()
-        check_positive(d_head=d_head)
-        if d_head % 2:
-            raise ValueError(f"d_head must be even for rotary positions, got {d_head}")
-        self.base = base
+        _check_even(d_head=d_head)
+        check_above_zero(base=base)
+        self.d_head, self.base = d_head, base
 
     def forward(self, x: Float[Tensor, "B H T K"], start: int = 0) -> Float[Tensor, "B H T K"]:
+        if x.shape[-1] != self.d_head:
+            raise ValueError(f"x must have width d_head={self.d_head}, got {x.shape[-1]}")
         return rotate(x, torch.arange(start, start + x.shape[-2], device=x.device), base=self.base)
 
 
@@ -135,15 +137,18 @@ def relative_buckets(
     Source: Raffel et al. 2020 (T5), sec. 2.1, and the code published with it. Book: positional-encoding.
     """
     check_positive(n_buckets=n_buckets, max_distance=max_distance)
-    if bidirectional and n_buckets % 2:
-        raise ValueError(f"n_buckets must be even when bidirectional, got {n_buckets}")
+    check_integers(distance, name="distance")
+    if bidirectional:
+        _check_even(n_buckets=n_buckets)
     half = n_buckets // 2 if bidirectional else n_buckets
     exact = half // 2  # distances below this have a bucket each
+    if exact < 1:
+        raise ValueError(f"n_buckets must be at least {4 if bidirectional else 2}, got {n_buckets}")
     if max_distance <= exact:
         raise ValueError(f"max_distance must be above {exact} for n_buckets={n_buckets}, got {max_distance}")
     offset = (distance > 0) * half if bidirectional else torch.zeros_like(distance)
     steps = distance.abs() if bidirectional else (-distance).clamp(min=0)
-    far = (steps.clamp(min=1) / exact).log() / math.log(max_distance / exact) * (half - exact)
+    far = (steps.clamp(min=1).float() / exact).log() / math.log(max_distance / exact) * (half - exact)
     far = (exact + far.long()).clamp(max=half - 1)
     return offset + torch.where(steps < exact, steps, far)
 
@@ -170,14 +175,22 @@ class RelativeBias(nn.Module):
 
 def _angles(positions: Tensor, width: int, base: float) -> Tensor:
     """Angle of each position for each pair of coordinates; in float64, since late positions have large angles."""
-    if base <= 0:
-        raise ValueError(f"base must be above 0, got {base}")
+    check_above_zero(base=base)
     pairs = torch.arange(0, width, 2, dtype=torch.float64, device=positions.device)
     return positions.unsqueeze(-1).double() * base ** (-pairs / width)
+
+
+def _check_even(**widths: int) -> None:
+    check_positive(**widths)
+    for name, width in widths.items():
+        if width % 2:
+            raise ValueError(f"{name} must be even, got {width}")
 
 
 def _distances(n_queries: int, n_keys: int, device) -> Int[Tensor, "T S"]:
     """Key position minus query position; the last query stands at the last key."""
     check_positive(n_queries=n_queries, n_keys=n_keys)
+    if n_keys < n_queries:
+        raise ValueError(f"n_keys must be at least n_queries={n_queries}, got {n_keys}")
     queries = torch.arange(n_keys - n_queries, n_keys, device=device)
     return torch.arange(n_keys, device=device) - queries[:, None]

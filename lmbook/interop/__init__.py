@@ -1,0 +1,18 @@
+"""Real weights in our own models: Hugging Face's safetensors, all-MiniLM-L6-v2, and SmolLM2 from its GGUF file."""
+
+from lmbook.interop.files import download
+from lmbook.interop.huggingface import load_bert, load_gpt2, load_llama, load_pretrained
+from lmbook.interop.minilm import embed_sentences, load_minilm
+from lmbook.interop.smollm2 import chat_prompt, load_smollm2
+
+__all__ = [
+    "chat_prompt",
+    "download",
+    "embed_sentences",
+    "load_bert",
+    "load_gpt2",
+    "load_llama",
+    "load_minilm",
+    "load_pretrained",
+    "load_smollm2",
+]
