@@ -1,9 +1,9 @@
 """Byte-pair encoding: training and encoding 5 MB, beside the `tokenizers` library and counting anew for each merge.
 
-    python benchmarks/bpe.py
+    python -m benchmarks.bpe
 
-Everything runs in one process on one thread, one after the other; seconds are of processor time. Merges and ids must be identical; the table is
-printed and written to benchmarks/results/bpe.json.
+Everything runs in one process on one thread, one after the other; seconds are of processor time.
+Merges and ids must be identical; the table is printed and written to benchmarks/results/bpe.json.
 """
 
 import datetime
@@ -70,7 +70,7 @@ def train_theirs(texts):
 
 
 def timed(call, runs=RUNS):
-    """The result, and the median of the seconds of processor time that it took (a busy machine changes these little)."""
+    """The result, and the median of the seconds of processor time that it took."""
     seconds = []
     for _ in range(runs):
         start = time.process_time()

@@ -20,6 +20,14 @@ def check_divides(**sizes: int) -> None:
         raise ValueError(f"{whole_name} must be divisible by {part_name}, got {whole_name}={whole}, {part_name}={part}")
 
 
+def check_even(**sizes: int) -> None:
+    """Refuse sizes that are not made of pairs."""
+    check_positive(**sizes)
+    for name, value in sizes.items():
+        if value % 2:
+            raise ValueError(f"{name} must be even, got {value}")
+
+
 def check_fraction(**rates: float) -> None:
     """Refuse rates outside [0, 1)."""
     for name, value in rates.items():

@@ -47,7 +47,6 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, *, timeout: int = 900
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         store_widget_state=False,
-        coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # else each kernel warns that it is not encrypted
         on_cell_execute=lambda cell, cell_index: started.append(cell_index),
     )
@@ -58,8 +57,10 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, *, timeout: int = 900
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         number = started[-1] if started else 0
-        source = notebook.cells[number].source
-        raise CellFailed(f"cell {number + 1} of {len(notebook.cells)} failed\n\n{source}\n\n{error}") from None
+        source, detail = notebook.cells[number].source, ANSI.sub("", str(error))
+        if source not in detail:
+            detail = f"{source}\n\n{detail}"
+        raise CellFailed(f"cell {number + 1} of {len(notebook.cells)} failed\n\n{detail}") from None
 
 
 def normalise(notebook: nbformat.NotebookNode) -> None:

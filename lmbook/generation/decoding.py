@@ -10,7 +10,6 @@ from lmbook._checks import check_integers, check_positive
 from lmbook.transformer.cache import KVCache
 
 
-@torch.no_grad()
 def generate(
     model: nn.Module,
     ids: Int[Tensor, "1 T"],
@@ -44,7 +43,8 @@ def generate(
         raise TypeError(f"model must have blocks to cache, as GPT has, got {type(model).__name__}")
     cache = KVCache(len(model.blocks))
     for _ in range(n_tokens):
-        logits = model(ids, cache=cache)[0, -1]
+        with torch.no_grad():
+            logits = model(ids, cache=cache)[0, -1]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if logits.isnan().any():
             raise ValueError(f"logits must be numbers, got {int(logits.isnan().sum())} NaN of {len(logits)}")

@@ -29,12 +29,13 @@ def fill(
         ignored: regular expressions of names that hold no weights, such as masks stored with the model.
 
     Raises:
-        ValueError: a tensor that has no place, has the wrong shape, is not of floats, or contradicts another one
-            with which the model shares it; or a parameter for which there is no tensor.
+        ValueError: a tensor that has no place, has the wrong shape, is not of floats, or differs from another one
+            for the same parameter; or a parameter for which there is no tensor.
     """
     places = {name: parameter.shape for name, parameter in model.state_dict().items()}
     shared = _shared_names(model)
     filled: dict[str, Tensor] = {}
+    origins: dict[str, str] = {}
     homeless = []
     for name, tensor in tensors:
         if any(re.fullmatch(pattern, name) for pattern in ignored):
@@ -52,8 +53,9 @@ def fill(
             first = shared.get(place, place)
             weights = torch.empty(piece.shape, dtype=dtype or piece.dtype).copy_(piece)
             if first in filled and not torch.equal(filled[first], weights):
-                raise ValueError(f"{source}: {name} differs from the tensor with which the model shares its weights")
+                raise ValueError(f"{source}: {name} and {origins[first]} must be equal, since the model shares them")
             filled.setdefault(first, nn.Parameter(weights))
+            origins.setdefault(first, name)
     if homeless:
         raise ValueError(f"{source} holds {_list(homeless)}, for which a {type(model).__name__} has no place")
     if missing := [name for name in places if shared.get(name, name) not in filled]:

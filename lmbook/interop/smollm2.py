@@ -112,7 +112,7 @@ def _open(path: Path):
 
 def _config(metadata: _Metadata, *, tie_embeddings: bool, dropout: float) -> GPTConfig:
     d_model, n_heads = metadata["llama.embedding_length"], metadata["llama.attention.head_count"]
-    config = GPTConfig(
+    sizes = dict(
         vocab_size=metadata["llama.vocab_size"], max_len=metadata["llama.context_length"], d_model=d_model,
         n_layers=metadata["llama.block_count"], n_heads=n_heads, n_kv_heads=metadata["llama.attention.head_count_kv"],
         d_ff=metadata["llama.feed_forward_length"], positions="rotary", norm="rms", feed_forward="swiglu", bias=False,
@@ -120,6 +120,10 @@ def _config(metadata: _Metadata, *, tie_embeddings: bool, dropout: float) -> GPT
         rope_base=metadata.number("llama.rope.freq_base"), tie_embeddings=tie_embeddings,
         dropout=dropout,
     )  # fmt: skip
+    try:
+        config = GPTConfig(**sizes)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{metadata.path}: {error}") from None
     if metadata["llama.rope.dimension_count"] != d_model // n_heads:
         raise ValueError(
             f"{metadata.path}: llama.rope.dimension_count must be d_model / n_heads = {d_model // n_heads}, "
@@ -142,15 +146,22 @@ def _tensors(path: str | Path, reader, config: GPTConfig) -> Iterator[tuple[str,
             weights = dequantize(tensor.data, tensor.tensor_type)
         except (NotImplementedError, ValueError) as error:
             raise ValueError(f"{path}: {tensor.name} cannot be made floats: {error}") from None
-        if n_heads := heads.get(tensor.name.split(".")[-2]):
-            weights = rearrange(weights, "(H pair two) D -> (H two pair) D", H=n_heads, two=2)
+        n_heads = heads.get(tensor.name.split(".")[-2])
+        if n_heads and len(weights) % (2 * n_heads) == 0:  # if it is not, the shape is wrong, as fill will say
+            weights = rearrange(weights, "(H pair two) ... -> (H two pair) ...", H=n_heads, two=2)
         yield tensor.name, torch.from_numpy(np.require(weights, requirements="W"))  # "W" copies a mapped tensor
 
 
 def _tokenizer(metadata: _Metadata) -> BPE:
-    vocab = {token: number for number, token in enumerate(metadata["tokenizer.ggml.tokens"])}
-    kinds = metadata["tokenizer.ggml.token_type"]
-    special = {token: number for token, number in vocab.items() if kinds[number] == _SPECIAL}
-    plain = {token: number for token, number in vocab.items() if token not in special}
+    tokens, kinds = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
+    if len(kinds) != len(tokens):
+        raise ValueError(
+            f"{metadata.path}: tokenizer.ggml.token_type must have {len(tokens)} entries, got {len(kinds)}"
+        )
+    special = {token: number for number, token in enumerate(tokens) if kinds[number] == _SPECIAL}
+    plain = {token: number for number, token in enumerate(tokens) if kinds[number] != _SPECIAL}
     merges = metadata["tokenizer.ggml.merges"]
-    return BPE.from_printable(plain, merges, pattern=SMOLLM2_PATTERN, special_tokens=special)
+    try:
+        return BPE.from_printable(plain, merges, pattern=SMOLLM2_PATTERN, special_tokens={})
+    except ValueError as error:
+        raise ValueError(f"{metadata.path}: {error}") from None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lmbook._checks import (
     check_choice,
-    check_divides,
+    check_even,
     check_fraction,
     check_ids,
     check_mask,
@@ -59,7 +59,7 @@ class EncoderDecoderConfig:
         check_choice(("relu", "geglu"), feed_forward=self.feed_forward)
         check_fraction(dropout=self.dropout)
         if self.style == "vaswani":
-            check_divides(d_model=self.d_model, pairs=2)  # of a sine and a cosine
+            check_even(d_model=self.d_model)  # of a sine and a cosine
 
 
 def t5_small() -> EncoderDecoderConfig:

@@ -14,6 +14,7 @@ from lmbook._checks import (
     check_above_zero,
     check_choice,
     check_divides,
+    check_even,
     check_fraction,
     check_ids,
     check_mask,
@@ -75,9 +76,9 @@ class GPTConfig:
         check_fraction(dropout=self.dropout)
         check_above_zero(norm_eps=self.norm_eps, rope_base=self.rope_base)
         if self.positions == "sinusoidal":
-            check_divides(d_model=self.d_model, pairs=2)
+            check_even(d_model=self.d_model)
         elif self.positions == "rotary":
-            check_divides(d_head=self.d_model // self.n_heads, pairs=2)
+            check_even(d_head=self.d_model // self.n_heads)
 
 
 def gpt2_small() -> GPTConfig:

@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmbook._checks import check_above_zero, check_float, check_integers, check_positive, check_range
+from lmbook._checks import check_above_zero, check_even, check_float, check_integers, check_positive, check_range
 
 
 def sinusoidal_encoding(
@@ -18,7 +18,7 @@ def sinusoidal_encoding(
 
     Source: Vaswani et al. 2017, sec. 3.5. Book: positional-encoding.
     """
-    _check_even(d_model=d_model)
+    check_even(d_model=d_model)
     angles = _angles(positions, d_model, base)
     waves = rearrange(torch.stack([angles.sin(), angles.cos()], dim=-1), "... pair two -> ... (pair two)")
     return waves.to(positions.dtype if positions.is_floating_point() else torch.get_default_dtype())
@@ -32,7 +32,7 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        _check_even(d_model=d_model)
+        check_even(d_model=d_model)
         self.d_model = d_model
 
     def forward(self, positions: Float[Tensor, "*T"] | Int[Tensor, "*T"]) -> Float[Tensor, "*T D"]:
@@ -86,7 +86,7 @@ class Rotary(nn.Module):
 
     def __init__(self, d_head: int, *, base: float = 10000.0) -> None:
         super().__init__()
-        _check_even(d_head=d_head)
+        check_even(d_head=d_head)
         check_above_zero(base=base)
         self.d_head, self.base = d_head, base
 
@@ -139,7 +139,7 @@ def relative_buckets(
     check_positive(n_buckets=n_buckets, max_distance=max_distance)
     check_integers(distance, name="distance")
     if bidirectional:
-        _check_even(n_buckets=n_buckets)
+        check_even(n_buckets=n_buckets)
     half = n_buckets // 2 if bidirectional else n_buckets
     exact = half // 2  # distances below this have a bucket each
     if exact < 1:
@@ -178,13 +178,6 @@ def _angles(positions: Tensor, width: int, base: float) -> Tensor:
     check_above_zero(base=base)
     pairs = torch.arange(0, width, 2, dtype=torch.float64, device=positions.device)
     return positions.unsqueeze(-1).double() * base ** (-pairs / width)
-
-
-def _check_even(**widths: int) -> None:
-    check_positive(**widths)
-    for name, width in widths.items():
-        if width % 2:
-            raise ValueError(f"{name} must be even, got {width}")
 
 
 def _distances(n_queries: int, n_keys: int, device) -> Int[Tensor, "T S"]:

@@ -72,6 +72,7 @@ def test_pointer_keys_and_lists_choose(page):
     explorer.get_by_label("Head").select_option(label="1")
     expect(explorer, 2, 1, 5)
 
+    assert explorer.get_by_role("radiogroup", name="The token that looks").get_by_role("radio").count() == N
     explorer.get_by_label("Head").focus()
     page.keyboard.press("Tab")
     for key, query in [

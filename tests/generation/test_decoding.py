@@ -17,7 +17,8 @@ def model():
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(std=0.3, generator=generator)
+            if parameter.ndim == 2:
+                parameter.normal_(std=0.5, generator=generator)
     return model.eval()
 
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, incomplete, too much, or of something else: each gets an error that names the file and why."""
+"""Files that are damaged, incomplete, too much, or of something else: each error names the file and why."""
 
 import pickle
 import re
@@ -7,7 +7,7 @@ import socket
 import pytest
 import torch
 
-from lmbook.interop import download, load_bert, load_gpt2, load_llama, load_pretrained, load_smollm2
+from lmbook.interop import download, load_bert, load_gpt2, load_llama, load_pretrained
 
 MODELS = {load_gpt2: "GPT2LMHeadModel", load_llama: "LlamaForCausalLM", load_bert: "BertModel"}
 WEIGHTS = "model.safetensors"
@@ -52,9 +52,10 @@ CHANGED_WEIGHTS = [
      "h.0.mlp.c_fc.weight must have shape (96, 24) as configured, got (24, 96)"),
     (load_gpt2, {"transformer.h.0.attn.c_attn.bias": (71,)},
      "h.0.attn.c_attn.bias must have shape (72,) as configured, got (71,)"),
-    (load_gpt2, {"transformer.wte.weight": (60, 24)}, "wte.weight must have shape (61, 24) as configured, got (60, 24)"),
+    (load_gpt2, {"transformer.wte.weight": (60, 24)},
+     "wte.weight must have shape (61, 24) as configured, got (60, 24)"),
     (load_gpt2, {"lm_head.weight": (61, 24)},
-     "lm_head.weight differs from the tensor with which the model shares its weights"),
+     "wte.weight and lm_head.weight must be equal, since the model shares them"),
     (load_gpt2, {"transformer.wpe.weight": torch.ones(24, 24, dtype=torch.int8)},
      "wpe.weight must hold floats, got torch.int8 (quantised weights?)"),
     (load_llama, {"lm_head.weight": None}, "holds nothing for unembed.weight of the GPT"),
@@ -79,7 +80,7 @@ def test_changed_weights(tmp_path, published, rewrite, load, changes, message):
                 weights[name] = value if isinstance(value, torch.Tensor) else torch.ones(value)
 
     rewrite(change)
-    refused(lambda: load(tmp_path), f"{tmp_path}: {message}" if " must " in message else message, str(tmp_path))
+    refused(lambda: load(tmp_path), str(tmp_path), message)
 
 
 CHANGED_CONFIG = [
@@ -96,7 +97,8 @@ CHANGED_CONFIG = [
     (load_llama, {"rms_norm_eps": ...}, "has no 'rms_norm_eps'"),
     (load_llama, {"model_type": "mistral"}, "model_type must be 'llama', got 'mistral'"),
     (load_llama, {"rope_scaling": {"factor": 8.0}}, "rope_scaling = {'factor': 8.0} is not supported, only None"),
-    (load_llama, {"rope_parameters": {"rope_type": "llama3"}}, "rope_parameters: rope_type = 'llama3' is not supported"),
+    (load_llama, {"rope_parameters": {"rope_type": "llama3"}},
+     "rope_parameters: rope_type = 'llama3' is not supported"),
     (load_llama, {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5 is not supported"),
     (load_llama, {"rope_parameters": [1]}, "rope_parameters must be an object, got [1]"),
     (load_llama, {"head_dim": 16}, "head_dim = 16 is not supported, only 8"),
@@ -180,7 +182,7 @@ def test_repository_without_network(monkeypatch, tmp_path):
     for name in ("gpt2", "lmbook/no-such-model"):
         with pytest.raises(ConnectionError, match=f"{name} is not in the cache .*use load_smollm2"):
             load_pretrained(name)
-    for load, name in ((download, "gpt3"), (load_pretrained, "a/b/c"), (load_pretrained, "")):
+    for load, name in ((download, "gpt3"), (load_pretrained, "a/b/c"), (download, "")):
         refused(lambda load=load, name=name: load(name), "repo_id must be 'owner/name' or one of gpt2, ", repr(name))
     for name in (str(tmp_path / "nowhere"), "./nowhere", tmp_path / "nowhere"):
         refused(
@@ -209,43 +211,3 @@ def test_only_safe_files_are_asked_for(monkeypatch, tmp_path, published):
         allow_patterns=patterns,
     )  # fmt: skip
     assert len(list(fetched)) == 5 and not any(re.search(r"bin|\.pt|py$|^\*$", pattern) for pattern in patterns)
-
-
-CHANGED_GGUF = [
-    (lambda f, t: f.update({"general.architecture": "gpt2"}), "general.architecture must be 'llama', got 'gpt2'"),
-    (lambda f, t: f.update({"tokenizer.ggml.pre": "llama-bpe"}), "tokenizer.ggml.pre must be 'smollm', got 'llama-bpe'"),
-    (lambda f, t: f.update({"tokenizer.ggml.model": "llama"}), "tokenizer.ggml.model must be 'gpt2', got 'llama'"),
-    (lambda f, t: f.pop("llama.rope.freq_base"), "has no field 'llama.rope.freq_base'"),
-    (lambda f, t: f.pop("tokenizer.ggml.merges"), "has no field 'tokenizer.ggml.merges'"),
-    (lambda f, t: f.update({"llama.rope.dimension_count": 4}), "llama.rope.dimension_count must be d_model / n_heads = 8"),
-    (lambda f, t: f.update({"llama.attention.head_count": 5}), "d_model must be divisible by n_heads, got d_model=32"),
-    (lambda f, t: f.update({"tokenizer.ggml.token_type": [3]}), "tokenizer.ggml.token_type must have 7 entries, got 1"),
-    (lambda f, t: f.update({"tokenizer.ggml.merges": ["a x"]}), "merges[0] is b'a' + b'x'"),
-    (lambda f, t: t.pop("blk.1.attn_q.weight"), "holds nothing for blocks.1.self_attention.sublayer.w_q.weight"),
-    (lambda f, t: t.update({"rope_freqs.weight": t["output_norm.weight"]}), "holds rope_freqs.weight, for which a GPT"),
-    (lambda f, t: t.update({"token_embd.weight": t["blk.0.attn_q.weight"]}),
-     "token_embd.weight must have shape (61, 32) as configured, got (32, 32)"),
-    (lambda f, t: t.update({"blk.0.attn_q.weight": t["output_norm.weight"][:31]}), "blk.0.attn_q.weight"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "change, message", CHANGED_GGUF, ids=lambda value: value[:40] if isinstance(value, str) else ""
-)
-def test_changed_gguf(published, gguf_file, change, message):
-    path = gguf_file(published("LlamaForCausalLM"), change)
-    refused(lambda: load_smollm2(path), str(path), message)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.02, 0.05, 0.5, 0.99])
-def test_truncated_gguf(published, gguf_file, share):
-    path = gguf_file(published("LlamaForCausalLM"))
-    truncate(path, int(share * path.stat().st_size))
-    refused(lambda: load_smollm2(path), f"{path} is no whole GGUF file: ")
-
-
-def test_gguf_that_is_something_else(tmp_path):
-    path = tmp_path / "model.gguf"
-    path.write_bytes(b"<html>404</html>" * 100)
-    refused(lambda: load_smollm2(path), f"{path} is no whole GGUF file: ")
-    refused(lambda: load_smollm2(tmp_path), "path must be a GGUF file", "which is no file")

@@ -135,7 +135,7 @@ def test_a_corpus_from_the_hub(monkeypatch, tmp_path):
 
 
 MARKUP = """{{Infobox|a={{b|c}}}}
-'''Bread''' is a [[food|food]] of [[flour]]{{efn|{{cite|x}}}} and water,<ref name="a">[[b]]</ref> often<ref name="a"/> baked
+'''Bread''' is a [[b|food]] of [[flour]]{{efn|{{cite|x}}}} and water,<ref>[[b]]</ref> often<ref name="a"/> baked
 == Heading ==
 [[File:Bread.jpg|thumb|A [[loaf]] of bread with a caption that says a good deal about it]]
 * a list item that is quite long but is no prose, since a list is what it belongs to, as all can see here

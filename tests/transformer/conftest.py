@@ -1,5 +1,7 @@
 """What every comparison with another implementation needs: loud weights, copied weights, outputs layer by layer."""
 
+import os
+
 import pytest
 import torch
 
@@ -54,6 +56,14 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 @pytest.fixture(params=DEVICES)
 def device(request):
     return torch.device(request.param)
+
+
+@pytest.fixture
+def compiled():
+    """Compile a function or module as one graph: whatever breaks the graph is an error."""
+    if os.environ.get("LMBOOK_TYPECHECK") == "1":
+        pytest.skip("checks of shapes at run time, which LMBOOK_TYPECHECK=1 adds, cannot be compiled")
+    return lambda call, backend="eager": torch.compile(call, fullgraph=True, backend=backend)
 
 
 @pytest.fixture

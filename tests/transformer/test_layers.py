@@ -97,6 +97,6 @@ def test_dropout_only_while_training(make, loud, randn):
 
 
 @pytest.mark.parametrize("make", [lambda: LayerNorm(6), lambda: RMSNorm(6), lambda: GatedFeedForward(6, 10)])
-def test_compiled_equals_eager(make, loud, randn):
+def test_compiled_equals_eager(make, loud, randn, compiled):
     ours, x = loud(make()), randn(2, 5, 6)
-    close(torch.compile(ours, fullgraph=True, backend="aot_eager")(x), ours(x))
+    close(compiled(ours)(x), ours(x))

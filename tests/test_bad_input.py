@@ -1,0 +1,363 @@
+"""Calls that the package must refuse, each with the error that a reader meets.
+
+To add a part of the package, append a list of ``(id, call, exception, pattern)`` to ``ROWS`` and its names to
+``PUBLIC``. The pattern is searched in the message, which names the argument, its value and the limit.
+"""
+
+import os
+import re
+
+import pytest
+import torch
+
+import lmbook.generation
+import lmbook.transformer
+from lmbook import _checks
+from lmbook.generation import generate
+from lmbook.transformer import (
+    BERT,
+    GPT,
+    AlibiBias,
+    BertConfig,
+    BertEncoder,
+    Block,
+    EncoderDecoder,
+    EncoderDecoderConfig,
+    FeedForward,
+    GatedFeedForward,
+    GPTConfig,
+    KVCache,
+    LayerCache,
+    LayerNorm,
+    LearnedPositions,
+    MultiHeadAttention,
+    PostNorm,
+    PreNorm,
+    RelativeBias,
+    RMSNorm,
+    Rotary,
+    SinusoidalPositions,
+    alibi_slopes,
+    attention,
+    attention_weights,
+    causal_mask,
+    fast_attention,
+    layer_norm,
+    padding_mask,
+    prefix_mask,
+    record_attention,
+    relative_buckets,
+    rms_norm,
+    rotate,
+    sinusoidal_encoding,
+    window_mask,
+)
+
+if os.environ.get("LMBOOK_TYPECHECK") == "1":
+    pytest.skip("with LMBOOK_TYPECHECK=1 jaxtyping refuses bad calls before the package does", allow_module_level=True)
+
+x, one, nan = torch.zeros, torch.ones, float("nan")
+ids = lambda *shape: torch.zeros(*shape, dtype=torch.long)  # noqa: E731
+yes = lambda *shape: torch.ones(*shape, dtype=torch.bool)  # noqa: E731
+GPT_SIZES = {"vocab_size": 11, "max_len": 8, "d_model": 8, "n_layers": 2, "n_heads": 2}
+BERT_SIZES = {"vocab_size": 11, "max_len": 8, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
+PAIR_SIZES = {"vocab_size": 11, "max_len": 8, "d_model": 8, "n_layers": 2, "n_heads": 2, "d_head": 4, "d_ff": 8}
+
+
+def gpt_config(**options):
+    return GPTConfig(**(GPT_SIZES | options))
+
+
+def bert_config(**options):
+    return BertConfig(**(BERT_SIZES | options))
+
+
+def pair_config(**options):
+    return EncoderDecoderConfig(**(PAIR_SIZES | options))
+
+
+def gpt(**options):
+    return GPT(gpt_config(**options))
+
+
+def bert():
+    return BERT(bert_config())
+
+
+def pair():
+    return EncoderDecoder(pair_config())
+
+
+def heads(**options):
+    return MultiHeadAttention(8, 2, **options)
+
+
+def block(**options):
+    return Block(heads(), FeedForward(8, 8), **({"norm": lambda: LayerNorm(8)} | options))
+
+
+def after(n_tokens, model, batch=1):
+    """A cache that holds some tokens."""
+    cache = KVCache(len(model.blocks))
+    model(ids(batch, n_tokens), cache=cache)
+    return cache
+
+
+def filled(layer_cache, *shape):
+    layer_cache.append(x(*shape), x(*shape))
+    return layer_cache
+
+
+def broken(model):
+    with torch.no_grad():
+        model.norm.weight.fill_(nan)
+    return model
+
+
+def run(tokens):
+    return list(tokens)
+
+
+def enter(manager, call=lambda: None):
+    with manager:
+        call()
+
+
+# fmt: off
+CHECKS = [
+    ("size zero", lambda: _checks.check_positive(n=0), ValueError, "n must be at least 1, got 0"),
+    ("size float", lambda: _checks.check_positive(n=2.0), TypeError, r"n must be an int, got 2.0 \(float\)"),
+    ("size bool", lambda: _checks.check_positive(n=True), TypeError, r"n must be an int, got True \(bool\)"),
+    ("not divisible", lambda: _checks.check_divides(a=7, b=2), ValueError, "a must be divisible by b, got a=7, b=2"),
+    ("rate one", lambda: _checks.check_fraction(p=1.0), ValueError, r"p must be in \[0, 1\), got 1.0"),
+    ("rate NaN", lambda: _checks.check_fraction(p=nan), ValueError, r"p must be in \[0, 1\), got nan"),
+    ("rate text", lambda: _checks.check_fraction(p="a"), TypeError, r"p must be a number, got 'a' \(str\)"),
+    ("zero", lambda: _checks.check_above_zero(eps=0.0), ValueError, "eps must be above 0, got 0.0"),
+    ("above zero None", lambda: _checks.check_above_zero(eps=None), TypeError, "eps must be a number, got None"),
+    ("choice", lambda: _checks.check_choice(("b", "a"), norm="c"), ValueError, "norm must be one of a, b, got 'c'"),
+    ("no tensor", lambda: _checks.check_float(q=[1.0]), TypeError, "q must be a tensor, got list"),
+    ("token list", lambda: _checks.check_ids([[1]], 5), TypeError, "ids must be a tensor, got list"),
+    ("range", lambda: _checks.check_range(ids(2) - 1, 5), ValueError, r"ids must be in \[0, 5\), got values from -1"),
+    ("integers", lambda: _checks.check_integers(x(2)), TypeError, "ids must be int32 or int64, got torch.float32"),
+    ("token mask", lambda: _checks.check_mask(one(1, 2), (1, 2)), TypeError, "mask must be boolean .*torch.float32"),
+    ("token mask shape", lambda: _checks.check_mask(yes(2), (1, 2)), ValueError, r"= \(1, 2\), got \(2,\)"),
+    ("width rank", lambda: _checks.check_width(x(2, 3), 3), ValueError, r"x must have 3 axes .* got shape \(2, 3\)"),
+]
+
+ATTENTION = [
+    ("q rank", lambda: attention(x(4), x(3, 4), x(3, 4)), ValueError, r"q must have at least 2 axes .*\(4,\)"),
+    ("q list", lambda: attention_weights([[1.0]], x(3, 4)), TypeError, "q must be a tensor, got list"),
+    ("k empty", lambda: attention(x(2, 4), x(0, 4), x(0, 4)), ValueError, r"k is empty, shape \(0, 4\)"),
+    ("no width", lambda: fast_attention(x(2, 0), x(3, 0), x(3, 4)), ValueError, r"q is empty, shape \(2, 0\)"),
+    ("widths", lambda: attention_weights(x(2, 4), x(3, 5)), ValueError, "q and k must have the same width, .*4 and 5"),
+    ("batches", lambda: attention(x(2, 3, 4), x(3, 3, 4), x(3, 3, 4)), ValueError, r"same batch axes.*\(2, 3, 4\)"),
+    ("values", lambda: attention(x(2, 4), x(3, 4), x(2, 4)), ValueError, r"k and v .*\(3, 4\) and \(2, 4\)"),
+    ("integer q", lambda: attention(ids(2, 4), x(2, 4), x(2, 4)), TypeError, "q must be floating.*torch.int64"),
+    ("integer v", lambda: fast_attention(x(2, 4), x(2, 4), ids(2, 4)), TypeError, "v must be floating point"),
+    ("float weights", lambda: attention(*[x(3, 4)] * 3, one(3, 3)), TypeError, r"mask must be boolean .*torch.float32"),
+    ("mask int", lambda: fast_attention(*[x(3, 4)] * 3, ids(3, 3)), TypeError, r"mask must be boolean .*torch.int64"),
+    ("mask shape", lambda: attention(*[x(3, 4)] * 3, yes(3, 2)), ValueError, r"mask .*= \(3, 3\), got shape \(3, 2\)"),
+    ("mask too big", lambda: fast_attention(*[x(3, 4)] * 3, yes(2, 3, 3)), ValueError, r"mask .*\(2, 3, 3\)"),
+    ("bias mask", lambda: attention(*[x(3, 4)] * 3, bias=yes(3, 3)), TypeError, "bias must be floating .*torch.bool"),
+    ("bias shape", lambda: attention(*[x(3, 4)] * 3, bias=x(4, 3)), ValueError, r"bias .*= \(3, 3\), .*\(4, 3\)"),
+    ("attend no past", lambda: attention(x(4, 2), x(3, 2), x(3, 2), causal=True), ValueError, "n_queries=4, got 3"),
+    ("dropout one", lambda: fast_attention(*[x(3, 4)] * 3, dropout=1.0), ValueError, r"dropout must be in \[0, 1\)"),
+    ("no queries", lambda: causal_mask(0), ValueError, "n_queries must be at least 1, got 0"),
+    ("float queries", lambda: causal_mask(2.0), TypeError, "n_queries must be an int, got 2.0"),
+    ("fewer keys", lambda: causal_mask(3, 2), ValueError, "n_keys must be at least n_queries=3, got 2"),
+    ("window zero", lambda: window_mask(3, 0), ValueError, "window must be at least 1, got 0"),
+    ("prefix long", lambda: prefix_mask(3, 4), ValueError, "n_prefix must be from 0 to n_tokens=3, got 4"),
+    ("prefix float", lambda: prefix_mask(3, 1.5), TypeError, "n_prefix must be an int, got 1.5"),
+    ("pad rank", lambda: padding_mask(ids(3), 0), ValueError, r"ids must have 2 axes .*got shape \(3,\)"),
+    ("pad None", lambda: padding_mask(ids(1, 3), None), TypeError, "pad_id must be an int, got None"),
+    ("pad floats", lambda: padding_mask(x(1, 3), 0), TypeError, "ids must be int32 or int64, got torch.float32"),
+]
+
+HEADS = [
+    ("heads", lambda: MultiHeadAttention(10, 4), ValueError, "d_model must be divisible by n_heads.*10, n_heads=4"),
+    ("zero heads", lambda: MultiHeadAttention(8, 0), ValueError, "n_heads must be at least 1, got 0"),
+    ("width text", lambda: MultiHeadAttention("8", 2), TypeError, r"d_model must be an int, got '8' \(str\)"),
+    ("kv heads", lambda: MultiHeadAttention(8, 4, n_kv_heads=3), ValueError, "n_heads must be divisible by n_kv_heads"),
+    ("head width", lambda: heads(d_head=0), ValueError, "d_head must be at least 1, got 0"),
+    ("head dropout", lambda: heads(dropout=1.0), ValueError, r"dropout must be in \[0, 1\), got 1.0"),
+    ("x rank", lambda: heads()(x(3, 8)), ValueError, r"x must have 3 axes .*got shape \(3, 8\)"),
+    ("x width", lambda: heads()(x(1, 3, 6)), ValueError, "x must have width d_model=8, got 6"),
+    ("x empty", lambda: heads()(x(1, 0, 8)), ValueError, r"x is empty, shape \(1, 0, 8\)"),
+    ("x ids", lambda: heads()(ids(1, 3, 8)), TypeError, "x must be floating point, got torch.int64"),
+    ("memory width", lambda: heads()(x(1, 3, 8), x(1, 3, 6)), ValueError, "memory must have width d_model=8, got 6"),
+    ("memory batch", lambda: heads()(x(2, 3, 8), x(1, 3, 8)), ValueError, "memory must have the batch of x, 2, got 1"),
+    ("memory cached", lambda: heads()(x(1, 3, 8), x(1, 3, 8), cache=LayerCache()), ValueError, "cache is for self-att"),
+    ("3-D mask", lambda: heads()(x(2, 3, 8), mask=yes(2, 3, 3)), ValueError, r"\(queries, keys\) or .*got \(2, 3, 3\)"),
+    ("1-D mask", lambda: heads().weights(x(2, 3, 8), mask=yes(3)), ValueError, r"mask must be \(queries.*got \(3,\)"),
+    ("float mask", lambda: heads()(x(2, 3, 8), mask=one(3, 3)), TypeError, "mask must be boolean .*torch.float32"),
+    ("heads bias", lambda: heads()(x(2, 3, 8), bias=x(3, 3, 3)), ValueError, r"bias must be .*got shape \(3, 3, 3\)"),
+    ("rotary width", lambda: heads(rotary=Rotary(8))(x(1, 3, 8)), ValueError, "x must have width d_head=8, got 4"),
+    ("record nothing", lambda: enter(record_attention(FeedForward(8, 8))), ValueError, "got FeedForward without any"),
+    (
+        "record cached",
+        lambda: enter(record_attention(m := gpt()), lambda: m(ids(1, 3), cache=KVCache(2))),
+        ValueError,
+        "record_attention cannot look into a cached pass",
+    ),
+    ("k rank", lambda: LayerCache().append(x(2, 3, 4), x(2, 3, 4)), ValueError, r"same 4 axes .*\(2, 3, 4\)"),
+    ("k and v", lambda: LayerCache().append(x(1, 2, 3, 4), x(1, 2, 4, 4)), ValueError, r"same 4 axes .*\(1, 2, 4, 4\)"),
+    (
+        "other batch",
+        lambda: filled(filled(LayerCache(), 1, 2, 3, 4), 2, 2, 3, 4),
+        ValueError,
+        r"the cache's shape \(1, 2, 3, 4\) in the number of tokens only, got \(2, 2, 3, 4\)",
+    ),
+    ("no layers", lambda: KVCache(0), ValueError, "n_layers must be at least 1, got 0"),
+]
+
+POSITIONS = [
+    ("odd waves", lambda: sinusoidal_encoding(ids(3), 5), ValueError, "d_model must be even, got 5"),
+    ("waves base", lambda: sinusoidal_encoding(ids(3), 4, base=0.0), ValueError, "base must be above 0, got 0.0"),
+    ("odd module", lambda: SinusoidalPositions(5), ValueError, "d_model must be even, got 5"),
+    ("no positions", lambda: LearnedPositions(0, 4), ValueError, "max_len must be at least 1, got 0"),
+    ("late position", lambda: LearnedPositions(4, 4)(ids(2) + 4), ValueError, r"positions must be in \[0, 4\).* to 4"),
+    ("negative position", lambda: LearnedPositions(4, 4)(ids(2) - 1), ValueError, r"positions must be in \[0, 4\).*-1"),
+    ("float position", lambda: LearnedPositions(4, 4)(x(2)), TypeError, "positions must be int32.*float32"),
+    ("odd rotation", lambda: rotate(x(3, 5), ids(3)), ValueError, r"x must be .*an even width.*\(3, 5\)"),
+    ("rotated ids", lambda: rotate(ids(3, 4), ids(3)), TypeError, "x must be floating point, got torch.int64"),
+    ("few positions", lambda: rotate(x(3, 4), ids(2)), ValueError, r"positions must be one for each of.*3 tokens.*2"),
+    ("odd rotary", lambda: Rotary(5), ValueError, "d_head must be even, got 5"),
+    ("rotary base", lambda: Rotary(4, base=-1.0), ValueError, "base must be above 0, got -1.0"),
+    ("no slopes", lambda: alibi_slopes(0), ValueError, "n_heads must be at least 1, got 0"),
+    ("alibi heads", lambda: AlibiBias(1.5), TypeError, "n_heads must be an int, got 1.5"),
+    ("alibi keys", lambda: AlibiBias(2)(4, 3), ValueError, "n_keys must be at least n_queries=4, got 3"),
+    ("float distance", lambda: relative_buckets(x(3)), TypeError, "distance must be int32 or int64, got torch.float32"),
+    ("odd buckets", lambda: relative_buckets(ids(3), n_buckets=7), ValueError, "n_buckets must be even, got 7"),
+    ("one bucket", lambda: relative_buckets(ids(3), n_buckets=2), ValueError, "n_buckets must be at least 4, got 2"),
+    ("near limit", lambda: relative_buckets(ids(3), max_distance=8), ValueError, "max_distance must be above 8 for"),
+    ("bias buckets", lambda: RelativeBias(2, n_buckets=0), ValueError, "n_buckets must be at least 1, got 0"),
+    ("bias heads", lambda: RelativeBias(0), ValueError, "n_heads must be at least 1, got 0"),
+    ("bias queries", lambda: RelativeBias(2)(0, 3), ValueError, "n_queries must be at least 1, got 0"),
+]
+
+LAYERS = [
+    ("norm weight", lambda: layer_norm(x(3, 4), x(3)), ValueError, r"weight must have shape \(4,\), got \(3,\)"),
+    ("norm bias", lambda: layer_norm(x(3, 4), x(4), x(3, 4)), ValueError, r"bias must have shape \(4,\), got \(3, 4\)"),
+    ("norm eps", lambda: layer_norm(x(3, 4), eps=-1.0), ValueError, "eps must be above 0, got -1.0"),
+    ("norm ids", lambda: layer_norm(ids(3, 4)), TypeError, "x must be floating point, got torch.int64"),
+    ("rms weight", lambda: rms_norm(x(3, 4), x(3)), ValueError, r"weight must have shape \(4,\), got \(3,\)"),
+    ("rms eps", lambda: rms_norm(x(3, 4), eps=0.0), ValueError, "eps must be above 0, got 0.0"),
+    ("LayerNorm size", lambda: LayerNorm(0), ValueError, "d_model must be at least 1, got 0"),
+    ("LayerNorm width", lambda: LayerNorm(4)(x(3, 5)), ValueError, r"x must have width d_model=4, got shape \(3, 5\)"),
+    ("RMSNorm eps", lambda: RMSNorm(4, eps=0.0), ValueError, "eps must be above 0, got 0.0"),
+    ("RMSNorm width", lambda: RMSNorm(4)(x(3, 5)), ValueError, r"x must have width d_model=4, got shape \(3, 5\)"),
+    ("inner size", lambda: FeedForward(4, 0), ValueError, "d_ff must be at least 1, got 0"),
+    ("activation", lambda: FeedForward(4, 8, activation="tanh"), ValueError, "activation must be one of .*got 'tanh'"),
+    ("feed width", lambda: FeedForward(4, 8)(x(3, 5)), ValueError, r"x must have width d_model=4, got shape \(3, 5\)"),
+    ("gated dropout", lambda: GatedFeedForward(4, 8, dropout=-0.1), ValueError, r"dropout must be in .*got -0.1"),
+    ("gated ids", lambda: GatedFeedForward(4, 8)(ids(3, 4)), TypeError, "x must be floating point, got torch.int64"),
+    ("pre dropout", lambda: PreNorm(FeedForward(4, 8), LayerNorm(4), 1.0), ValueError, r"dropout must be in .*got 1.0"),
+    ("post dropout", lambda: PostNorm(FeedForward(4, 8), LayerNorm(4), 2), ValueError, r"dropout must be in .*got 2"),
+    ("one norm for all", lambda: block(norm=LayerNorm(8)), TypeError, "norm must make a norm.*got a LayerNorm"),
+    ("memory unwanted", lambda: block()(x(1, 3, 8), x(1, 3, 8)), ValueError, "memory is given, but this block has no"),
+    ("memory missing", lambda: block(cross_attention=heads())(x(1, 3, 8)), ValueError, "memory is None, but .*has a"),
+]
+
+MODELS = [
+    ("GPT vocabulary", lambda: gpt_config(vocab_size=0), ValueError, "vocab_size must be at least 1, got 0"),
+    ("GPT width", lambda: gpt_config(d_model=None), TypeError, "d_model must be an int, got None"),
+    ("GPT heads", lambda: gpt_config(n_heads=3), ValueError, "d_model must be divisible by n_heads, got d_model=8"),
+    ("GPT kv heads", lambda: gpt_config(n_kv_heads=3), ValueError, "n_heads must be divisible by n_kv_heads"),
+    ("GPT positions", lambda: gpt_config(positions="rope"), ValueError, "positions must be one of .*got 'rope'"),
+    ("GPT norm", lambda: gpt_config(norm="batch"), ValueError, "norm must be one of layer, rms, got 'batch'"),
+    ("GPT inner", lambda: gpt_config(feed_forward="tanh"), ValueError, "feed_forward must be one of .*got 'tanh'"),
+    ("GPT dropout", lambda: gpt_config(dropout=1.0), ValueError, r"dropout must be in \[0, 1\), got 1.0"),
+    ("GPT eps", lambda: gpt_config(norm_eps=0.0), ValueError, "norm_eps must be above 0, got 0.0"),
+    ("GPT base", lambda: gpt_config(rope_base=-5.0), ValueError, "rope_base must be above 0, got -5.0"),
+    ("GPT odd head", lambda: gpt_config(d_model=6, positions="rotary"), ValueError, "d_head must be even.*got 3"),
+    ("odd waves GPT", lambda: gpt_config(d_model=9, n_heads=3, positions="sinusoidal"), ValueError, "d_model .*even"),
+    ("id too large", lambda: gpt()(ids(1, 3) + 11), ValueError, r"ids must be in \[0, 11\), got values from 11 to 11"),
+    ("id negative", lambda: gpt()(ids(1, 3) - 1), ValueError, r"ids must be in \[0, 11\), got values from -1 to -1"),
+    ("ids float", lambda: gpt()(x(1, 3)), TypeError, "ids must be int32 or int64, got torch.float32"),
+    ("ids rank", lambda: gpt()(ids(3)), ValueError, r"ids must have 2 axes \(batch, tokens\), got shape \(3,\)"),
+    ("ids list", lambda: gpt()([[1, 2]]), TypeError, "ids must be a tensor, got list"),
+    ("ids empty", lambda: gpt()(ids(1, 0)), ValueError, r"ids is empty, shape \(1, 0\)"),
+    ("too long", lambda: gpt()(ids(1, 9)), ValueError, "ids must have at most max_len=8 tokens, got 9"),
+    ("cached too long", lambda: (m := gpt())(ids(1, 4), cache=after(5, m)), ValueError, "max_len=8 tokens, got 9"),
+    ("GPT mask", lambda: gpt()(ids(2, 3), mask=one(2, 3)), TypeError, "mask must be boolean .*got torch.float32"),
+    ("GPT mask shape", lambda: gpt()(ids(2, 3), mask=yes(3, 3)), ValueError, r"mask .*= \(2, 3\), got \(3, 3\)"),
+    (
+        "mask without past",
+        lambda: (m := gpt())(ids(1, 1), mask=yes(1, 1), cache=after(2, m)),
+        ValueError,
+        r"mask must have shape \(batch, all tokens\) = \(1, 3\), got \(1, 1\)",
+    ),
+    ("cache layers", lambda: gpt()(ids(1, 3), cache=KVCache(3)), ValueError, "a KVCache of 2 layers.*got 3 layers"),
+    ("cache kind", lambda: gpt()(ids(1, 3), cache=LayerCache()), ValueError, "must be a KVCache .*got LayerCache"),
+    ("cache batch", lambda: (m := gpt())(ids(2, 1), cache=after(2, m)), ValueError, r"cache's .*got \(2, 2, 1, 4\)"),
+    ("BERT size", lambda: bert_config(n_segments=0), ValueError, "n_segments must be at least 1, got 0"),
+    ("BERT heads", lambda: bert_config(n_heads=3), ValueError, "d_model must be divisible by n_heads"),
+    ("BERT eps", lambda: bert_config(norm_eps=-1e-5), ValueError, "norm_eps must be above 0, got -1e-05"),
+    ("BERT long", lambda: bert()(ids(1, 9)), ValueError, "ids must have at most max_len=8 tokens, got 9"),
+    ("BERT id", lambda: bert()(ids(1, 3) + 11), ValueError, r"ids must be in \[0, 11\)"),
+    ("BERT mask", lambda: bert()(ids(1, 3), mask=ids(1, 3)), TypeError, "mask must be boolean .*got torch.int64"),
+    ("BERT mask shape", lambda: bert()(ids(1, 3), mask=yes(1, 4)), ValueError, r"mask .*= \(1, 3\), got \(1, 4\)"),
+    ("segment", lambda: bert()(ids(1, 3), segments=ids(1, 3) + 2), ValueError, r"segments must be in \[0, 2\).* to 2"),
+    ("segments", lambda: bert()(ids(1, 3), segments=ids(1, 2)), ValueError, r"segments .*\(1, 3\), got \(1, 2\)"),
+    ("sentence pair", lambda: bert().next_sentence(ids(3)), ValueError, r"ids must have 2 axes .*got shape \(3,\)"),
+    ("pooled rank", lambda: BertEncoder(bert_config()).pool(x(3, 8)), ValueError, "hidden must have 3 axes"),
+    ("T5 head", lambda: pair_config(d_head=0), ValueError, "d_head must be at least 1, got 0"),
+    ("T5 style", lambda: pair_config(style="bart"), ValueError, "style must be one of t5, vaswani, got 'bart'"),
+    ("T5 inner", lambda: pair_config(feed_forward="silu"), ValueError, "feed_forward must be one of geglu, relu"),
+    ("T5 odd", lambda: pair_config(style="vaswani", d_model=9), ValueError, "d_model must be even.*got 9"),
+    ("source id", lambda: pair().encode(ids(1, 3) + 11), ValueError, r"ids must be in \[0, 11\)"),
+    ("target id", lambda: pair()(ids(1, 3), ids(1, 3) + 11), ValueError, r"target_ids must be in \[0, 11\)"),
+    ("source long", lambda: pair().encode(ids(1, 9)), ValueError, "ids must have at most max_len=8 tokens, got 9"),
+    ("target long", lambda: pair()(ids(1, 3), ids(1, 9)), ValueError, "target_ids must have at most max_len=8 .*got 9"),
+    (
+        "target long through the cache",
+        lambda: [m.decode(ids(1, 5), x(1, 3, 8), cache=c) for m, c in [(pair(), KVCache(2))] for _ in range(2)],
+        ValueError,
+        "target_ids must have at most max_len=8 tokens, got 10",
+    ),
+    ("source mask", lambda: pair()(ids(1, 3), ids(1, 2), mask=one(1, 3)), TypeError, "mask must be boolean"),
+    ("source mask shape", lambda: pair().encode(ids(1, 3), mask=yes(1, 3, 3)), ValueError, r"= \(1, 3\).*\(1, 3, 3\)"),
+    ("memory mask", lambda: pair().decode(ids(1, 2), x(1, 3, 8), mask=yes(1, 2)), ValueError, r"= \(1, 3\).*\(1, 2\)"),
+    ("target mask", lambda: pair()(ids(1, 3), ids(1, 2), target_mask=yes(1, 3)), ValueError, r"target_mask .*\(1, 2\)"),
+    ("memory", lambda: pair().decode(ids(1, 2), x(1, 3, 6)), ValueError, "memory must have width d_model=8, got 6"),
+    ("pair batches", lambda: pair()(ids(2, 3), ids(1, 2)), ValueError, "memory must have the batch of x, 1, got 2"),
+    ("T5 cache", lambda: pair().decode(ids(1, 2), x(1, 3, 8), cache=KVCache(1)), ValueError, "of 2 layers.*got 1"),
+]
+
+GENERATION = [
+    ("several prompts", lambda: run(generate(gpt(), ids(2, 3), 1)), ValueError, r"ids must be one prompt.*\(2, 3\)"),
+    ("prompt list", lambda: run(generate(gpt(), [1, 2], 1)), TypeError, "ids must be a tensor, got list"),
+    ("prompt floats", lambda: run(generate(gpt(), x(1, 2), 1)), TypeError, "ids must be int32.*torch.float32"),
+    ("empty prompt", lambda: run(generate(gpt(), ids(1, 0), 1)), ValueError, r"ids is empty, shape \(1, 0\)"),
+    ("no tokens", lambda: run(generate(gpt(), ids(1, 3), 0)), ValueError, "n_tokens must be at least 1, got 0"),
+    ("cold", lambda: run(generate(gpt(), ids(1, 3), 1, temperature=-1.0)), ValueError, "temperature must .*got -1.0"),
+    ("NaN heat", lambda: run(generate(gpt(), ids(1, 3), 1, temperature=nan)), ValueError, "temperature .*got nan"),
+    ("stop id", lambda: run(generate(gpt(), ids(1, 3), 1, stop_ids=5)), TypeError, "stop_ids must be .*got 5"),
+    ("encoder", lambda: run(generate(bert(), ids(1, 3), 1)), TypeError, "model must have blocks.*got BERT"),
+    ("NaN logits", lambda: run(generate(broken(gpt()), ids(1, 3), 1)), ValueError, "logits must be .* 11 NaN"),
+    ("beyond the end", lambda: run(generate(gpt(), ids(1, 3), 9)), ValueError, "max_len=8 tokens, got 9"),
+]
+
+# fmt: on
+ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION
+PUBLIC = {*lmbook.transformer.__all__, *lmbook.generation.__all__}
+WITHOUT_ARGUMENTS = {
+    "bert_base", "bert_large", "gpt2_large", "gpt2_medium", "gpt2_small", "gpt2_xl", "llama2_7b", "llama3_8b",
+    "minilm_l6", "smollm2_135m", "t5_base", "t5_large", "t5_small", "transformer_base",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call, exception, pattern", [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_is_refused(call, exception, pattern):
+    with pytest.raises(exception, match=pattern) as caught:
+        call()
+    assert caught.type is exception  # not a subclass that comes from somewhere deep inside
+
+
+def test_the_table_covers_every_public_name():
+    with open(__file__) as file:
+        table = file.read().split("\nx, one, nan")[1].split("\nROWS =")[0]
+    missing = {name for name in PUBLIC - WITHOUT_ARGUMENTS if not re.search(rf"\b{name}\b", table)}
+    assert not missing
+    assert PUBLIC >= WITHOUT_ARGUMENTS
+    assert len({row[0] for row in ROWS}) == len(ROWS) >= 90
