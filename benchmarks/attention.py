@@ -2,10 +2,10 @@
 
     python benchmarks/attention.py
 
-Runs on a CUDA GPU where there is one, else on one thread of the CPU. All four compute the same causal attention;
-``nn.MultiheadAttention`` also projects, as ``MultiHeadAttention`` beside it does. Milliseconds are the least of
-several runs, forward only, of processor time on a CPU; memory is the peak above what the inputs take. The table is printed and written to
-benchmarks/results/attention.json.
+Runs on a CUDA GPU where there is one, else on one thread of the CPU. All compute the same causal attention, in
+float32; ``nn.MultiheadAttention`` also projects, as ``MultiHeadAttention`` beside it does. Milliseconds (of
+processor time on a CPU) are the least of several runs, forward only; memory is the peak above what the inputs take.
+The table is printed and written to benchmarks/results/attention.json.
 """
 
 import datetime

@@ -38,7 +38,7 @@ def causal_weights(answer) -> str:
             if got.triu(1).abs().max() > 1e-9 and got.tril(-1).abs().max() < 1e-9:
                 raise WrongAnswer("the mask is the wrong way round: your tokens look at later ones only")
             if not torch.allclose(got.sum(-1), torch.ones(n_tokens, dtype=got.dtype)):
-                raise WrongAnswer("a row does not sum to 1: hide the scores before the softmax, not the weights after it")
+                raise WrongAnswer("a row does not sum to 1: hide scores before the softmax, not weights after it")
         compare(got, scores.masked_fill(~causal_mask(n_tokens), -torch.inf).softmax(-1), f"{n_tokens} tokens")
     return "no token looks ahead, and every row still sums to 1"
 
@@ -66,7 +66,7 @@ def flops(answer) -> str:
         if 2 * got == want:
             raise WrongAnswer("half of it is missing: there are two products, and each term is a multiply and an add")
         if 4 * got == want:
-            raise WrongAnswer("you counted one product, and only its multiplications: there are two, each with additions")
+            raise WrongAnswer("you counted one product, and only its multiplications: there are two")
         compare(got, want, f"{n_queries} queries, {n_keys} keys of width {width}")
     return "2·T·S·K for the scores and as much for the averages"
 
@@ -78,7 +78,7 @@ def streaming_attention(answer) -> str:
         q, k, v = _random(3, seed=seed), factor * _random(n_keys, 3, seed=10 + seed), _random(n_keys, 2, seed=20 + seed)
         got = answer(q, iter(k), iter(v))
         if not torch.isfinite(torch.as_tensor(got)).all():
-            raise WrongAnswer("scores in the thousands overflow exp: keep the largest score seen so far and subtract it")
+            raise WrongAnswer("scores in the thousands overflow exp: subtract the largest score seen so far")
         want = reference_attention(q[None], k, v)[0]
         compare(got, want, f"{n_keys} keys" + (", large scores" if factor > 1 else ""))
     return "one pass, constant memory, the same average"

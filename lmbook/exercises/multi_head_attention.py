@@ -57,8 +57,8 @@ def cache_tokens(answer) -> str:
         exact = n_bytes / (2 * n_layers * n_kv_heads * d_head * size)
         if got == n_bytes // (n_layers * n_kv_heads * d_head * size):
             raise WrongAnswer("twice too many: both keys and values are kept")
-        if isinstance(got, float) and got == exact != int(exact):
-            raise WrongAnswer("a part of a token is no use: round down")
+        if isinstance(got, float) and got == exact:
+            raise WrongAnswer("a part of a token is no use: round down to a whole number")
         case = (
             f"{n_bytes} bytes, {n_layers} layers, {n_kv_heads} key-value heads of width {d_head}, {size} bytes a number"
         )

@@ -162,6 +162,6 @@ def _tokenizer(metadata: _Metadata) -> BPE:
     plain = {token: number for number, token in enumerate(tokens) if kinds[number] != _SPECIAL}
     merges = metadata["tokenizer.ggml.merges"]
     try:
-        return BPE.from_printable(plain, merges, pattern=SMOLLM2_PATTERN, special_tokens={})
+        return BPE.from_printable(plain, merges, pattern=SMOLLM2_PATTERN, special_tokens=special)
     except ValueError as error:
         raise ValueError(f"{metadata.path}: {error}") from None

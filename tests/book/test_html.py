@@ -7,7 +7,7 @@ import pytest
 
 from .conftest import HTML, ROOT, unavailable
 
-PAGES = sorted(str(file.relative_to(HTML)) for file in HTML.glob("book/**/*.html"))
+PAGES = sorted(str(file.relative_to(HTML)) for file in [*HTML.glob("book/**/*.html"), *HTML.glob("[gs]e*.html")])
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 MAX_BYTES = 1_500_000  # what a page may transfer at first, compressed as hosts do, without its pictures
 DESKTOP = {"width": 1280, "height": 900}

@@ -73,7 +73,7 @@ TABLE = [
             "reference": lambda q, k, v: attention(q, *(t.repeat_interleave(len(q) // len(k), dim=0) for t in (k, v))),
             "wrong": [
                 (lambda q, k, v: attention(q, *(t.repeat(len(q) // len(k), 1, 1) for t in (k, v))), "neighbouring"),
-                (lambda q, k, v: attention(q, k[:1].expand_as(q), v[:1].expand_as(q)), "expected|multi-query"),
+                (lambda q, k, v: attention(q, k[:1].expand_as(q), v[:1].expand_as(q)), "that is multi-query"),
                 (lambda q, k, v: attention(q[: len(k)], k, v), "expected shape"),
             ],
         },

@@ -27,9 +27,9 @@ def tiny(**options):
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(0)
-    ids, target_ids = torch.randint(50, (2, 150), generator=generator), torch.randint(50, (2, 9), generator=generator)
+    ids, target_ids = torch.randint(50, (2, 150), generator=generator), torch.randint(50, (2, 40), generator=generator)
     mask, target_mask = torch.ones_like(ids).bool(), torch.ones_like(target_ids).bool()
-    mask[0, 100:] = target_mask[1, 6:] = False
+    mask[0, 100:] = target_mask[1, 30:] = False
     return ids, target_ids, mask, target_mask
 
 
@@ -118,7 +118,7 @@ def test_vaswani_equals_pytorch_layer_by_layer(vaswani, trace, batch):
     options = {"src_key_padding_mask": ~mask, "memory_key_padding_mask": ~mask, "tgt_key_padding_mask": ~target_mask}
     last, expected_states = trace(
         [*reference.encoder.layers, *reference.decoder.layers],
-        lambda: reference(embedded(ours, ids), embedded(ours, target_ids), tgt_mask=~causal_mask(9), **options),
+        lambda: reference(embedded(ours, ids), embedded(ours, target_ids), tgt_mask=~causal_mask(40), **options),
     )
     for i, (state, expected) in enumerate(zip(states, expected_states, strict=True)):
         real = mask if i < 3 else target_mask
@@ -147,7 +147,7 @@ def test_padding_of_the_source_changes_nothing(style, loud, batch):
 
 
 @pytest.mark.parametrize("style", ["t5", "vaswani"])
-@pytest.mark.parametrize("chunks", [[1] * 9, [4, 1, 3, 1], [1, 8]])
+@pytest.mark.parametrize("chunks", [[1] * 40, [17, 1, 20, 2], [1, 39]])
 def test_cached_equals_uncached(style, chunks, loud, batch):
     model, (ids, target_ids, mask, target_mask) = loud(tiny(style=style)), batch
     memory, cache, parts, end = model.encode(ids, mask=mask), KVCache(3), [], 0
