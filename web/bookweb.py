@@ -94,7 +94,7 @@ def mend(body):
     """Repair what docutils, MyST-NB and pandas write against the rules of accessible HTML."""
     # "Toggle hidden content" hides the visible text of the summary from a screen reader.
     body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
-    body = body.replace("<th></th>", "<td></td>")
+    body = re.sub(r"<th\b([^>]*)>(?:<p></p>)?</th>", r"<td\1></td>", body)
     # Deprecated roles of citations and footnotes, and the list that would have to hold list items.
     body = re.sub(r' role="doc-(biblioentry|backlink|footnote|noteref)"', "", body)
     return body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')

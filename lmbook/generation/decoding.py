@@ -1,21 +1,27 @@
 """Turning logits into text, one token at a time."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
+from jaxtyping import Bool, Int
+from torch import Tensor
 
-from lmbook._checks import check_integers, check_positive
+from lmbook.generation import filters
+from lmbook.generation._model import check_prompt, extend, new_cache, read
+from lmbook.generation.sampling import sample
 from lmbook.transformer.cache import KVCache
 
 
 def generate(
-    model: nn.Module,
+    model: Callable[..., Tensor],
     ids: Int[Tensor, "1 T"],
     n_tokens: int,
     *,
     temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     stop_ids: Collection[int] = (),
     generator: torch.Generator | None = None,
 ) -> Iterator[int]:
@@ -24,35 +30,37 @@ def generate(
     Args:
         model: called as ``model(ids, cache=cache)``, gives logits (1, tokens, V); has ``blocks``, one cache each.
         temperature: 0 takes the likeliest token; above 0 draws from softmax(logits / temperature).
+        top_k, top_p, min_p: tokens that may be drawn, as for ``sample``.
+        repetition_penalty: applied to the tokens of the prompt and of the text so far; 1 does nothing.
         stop_ids: ends after any of these, which is not yielded.
 
     Raises:
         ValueError: a batch of several prompts, a negative temperature, fewer than 1 token asked for, NaN in the logits.
 
-    Source: Radford et al. 2019, sec. 3 (sampling); temperature: Ackley et al. 1985, eq. 5. Book: architectures.
+    Source: Radford et al. 2019, sec. 3 (sampling); temperature: Ackley et al. 1985, eq. 5. Book: decoding.
     """
-    check_positive(n_tokens=n_tokens)
-    check_integers(ids)
-    if ids.ndim != 2 or len(ids) != 1:
-        raise ValueError(f"ids must be one prompt, shape (1, tokens), got {tuple(ids.shape)}")
-    if not temperature >= 0:
-        raise ValueError(f"temperature must be at least 0, got {temperature}")
-    if not isinstance(stop_ids, Collection):
-        raise TypeError(f"stop_ids must be a collection of token ids, got {stop_ids!r}")
-    if not hasattr(model, "blocks"):
-        raise TypeError(f"model must have blocks to cache, as GPT has, got {type(model).__name__}")
-    cache = KVCache(len(model.blocks))
+    check_prompt(ids, n_tokens, stop_ids)
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "generator": generator}
+    cache = new_cache(model)
     for _ in range(n_tokens):
-        with torch.no_grad():
-            logits = model(ids, cache=cache)[0, -1]
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if logits.isnan().any():
-            raise ValueError(f"logits must be numbers, got {int(logits.isnan().sum())} NaN of {len(logits)}")
-        if temperature == 0:
-            token = int(logits.argmax())
-        else:
-            token = int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator))
-        if token in stop_ids:
+        next_id = next_tokens(model, ids, cache, repetition_penalty=repetition_penalty, **options)
+        if int(next_id) in stop_ids:
             return
-        yield token
-        ids = ids.new_tensor([[token]])
+        yield int(next_id)
+        ids = extend(ids, next_id)
+
+
+def next_tokens(
+    model: Callable[..., Tensor],
+    seen: Int[Tensor, "B S"],
+    cache: KVCache,
+    mask: Bool[Tensor, "B S"] | None = None,
+    *,
+    repetition_penalty: float,
+    **options,
+) -> Int[Tensor, "B"]:
+    """One more token for each row: read what is new, penalise what was seen, draw. Options are those of ``sample``."""
+    logits = read(model, seen, cache, mask)[:, -1]
+    if repetition_penalty != 1:
+        logits = filters.repetition_penalty(logits, seen, repetition_penalty)
+    return sample(logits, **options)

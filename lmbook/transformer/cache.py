@@ -1,10 +1,10 @@
 """Keys and values of the tokens already read, so that a decoder computes each of them once."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmbook._checks import check_positive
+from lmbook._checks import check_integers, check_positive, check_range
 
 
 class LayerCache:
@@ -36,6 +36,22 @@ class LayerCache:
         self.k, self.v = k, v
         return k, v
 
+    def crop(self, length: int) -> None:
+        """Forget the tokens from position length on."""
+        if not isinstance(length, int):
+            raise TypeError(f"length must be an int, got {length!r}")
+        if length < 0:
+            raise ValueError(f"length must be at least 0, got {length}")
+        if self.k is not None:
+            self.k, self.v = self.k[..., :length, :], self.v[..., :length, :]
+
+    def select(self, rows: Int[Tensor, "B"]) -> None:
+        """Keep these sequences of the batch, in this order; one may be kept several times."""
+        check_integers(rows, name="rows")
+        if self.k is not None:
+            check_range(rows, len(self.k), name="rows")
+            self.k, self.v = self.k[rows], self.v[rows]
+
 
 class KVCache:
     """One ``LayerCache`` for each layer of a decoder.
@@ -51,6 +67,16 @@ class KVCache:
     def length(self) -> int:
         """Number of tokens held."""
         return self.layers[0].length
+
+    def crop(self, length: int) -> None:
+        """Forget the tokens from position length on, as after a guess that was wrong."""
+        for layer in self.layers:
+            layer.crop(length)
+
+    def select(self, rows: Int[Tensor, "B"]) -> None:
+        """Keep these sequences of the batch, in this order; one may be kept several times, as in beam search."""
+        for layer in self.layers:
+            layer.select(rows)
 
 
 def layer_caches(cache: KVCache | None, n_layers: int) -> list[LayerCache] | list[None]:

@@ -88,7 +88,7 @@ CHANGED_CONFIG = [
     (load_gpt2, {"model_type": ...}, "has no 'model_type'"),
     (load_gpt2, {"model_type": "llama"}, "model_type must be 'gpt2', got 'llama'"),
     (load_gpt2, {"n_head": 5}, ": d_model must be divisible by n_heads, got d_model=24, n_heads=5"),
-    (load_gpt2, {"n_layer": "3"}, ": n_layers must be an int, got '3' (str)"),
+    (load_gpt2, {"n_layer": 0}, ": n_layers must be at least 1, got 0"),
     (load_gpt2, {"activation_function": "silu"},
      "activation_function = 'silu' is not supported, only 'gelu_new' or 'gelu_pytorch_tanh' or 'gelu' or 'relu'"),
     (load_gpt2, {"scale_attn_weights": False}, "scale_attn_weights = False is not supported, only True"),

@@ -46,6 +46,14 @@ def test_truncated_gguf(published, gguf_file, share):
     refused(path, " is no whole GGUF file: ")
 
 
+def test_header_cut_anywhere(published, gguf_file):
+    path = gguf_file(published("LlamaForCausalLM"))
+    whole = path.read_bytes()
+    for keep in range(0, 600):
+        path.write_bytes(whole[:keep])
+        refused(path, " is no whole GGUF file: ")
+
+
 def test_gguf_that_is_something_else(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"<html>404</html>" * 100)

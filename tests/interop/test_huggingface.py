@@ -186,6 +186,7 @@ def test_dtype_and_dropout(tmp_path, published, rewrite):
     for asked, expected in dtypes.items():
         assert {p.dtype for p in load_gpt2(tmp_path, dtype=asked).parameters()} == {expected}
     assert load_gpt2(tmp_path).config.dropout == 0.0
+    assert load_pretrained(tmp_path, dropout=0.1).config.dropout == 0.1
     assert load_gpt2(tmp_path, dropout=0.1).blocks[0].self_attention.dropout.p == 0.1
 
 

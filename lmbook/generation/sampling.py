@@ -1,0 +1,79 @@
+"""One next token from logits: temperature, filters, draw."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmbook._checks import check_float
+from lmbook.generation import filters
+
+
+def distribution(
+    logits: Float[Tensor, "*B V"],
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Float[Tensor, "*B V"]:
+    """Probabilities with which ``sample`` draws each token.
+
+    The logits are divided by the temperature and then filtered by top_k, top_p and min_p in this order, which is
+    that of transformers. At temperature 0 the likeliest token has probability 1.
+
+    Raises:
+        ValueError: a negative temperature; NaN, +inf, or -inf for every token, in the logits.
+
+    Source: softmax(logits / temperature): Ackley et al. 1985, eq. 5. Book: decoding.
+    """
+    check_numbers(logits)
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be at least 0, got {temperature}")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if temperature == 0:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    logits = (
+        logits - logits.amax(-1, keepdim=True)
+    ) / temperature  # at most 0, so that no temperature is small enough to overflow
+    if top_k is not None:
+        logits = filters.top_k(logits, top_k)
+    if top_p is not None:
+        logits = filters.top_p(logits, top_p)
+    if min_p is not None:
+        logits = filters.min_p(logits, min_p)
+    return logits.softmax(-1)
+
+
+def sample(
+    logits: Float[Tensor, "*B V"],
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, "*B"]:
+    """Draw one token from each row's ``distribution``, which documents the arguments.
+
+    Source: Fan et al. 2018, sec. 5.1; Holtzman et al. 2020, sec. 3. Book: decoding.
+    """
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    probabilities = distribution(logits, **options)
+    if temperature == 0:
+        return probabilities.argmax(-1)
+    return draw(probabilities, generator)
+
+
+def check_numbers(logits: Tensor) -> None:
+    """Refuse logits that have no softmax."""
+    check_float(logits=logits)
+    if not logits.amax(-1).isfinite().all():
+        nans, infinite = int(logits.isnan().sum()), int((logits == torch.inf).sum())
+        found = f"{nans} NaN and {infinite} +inf of {logits.numel()}"
+        raise ValueError(f"logits must be numbers, none of them +inf and not all -inf, got {found}")
+
+
+def draw(weights: Float[Tensor, "*B V"], generator: torch.Generator | None) -> Int[Tensor, "*B"]:
+    """One token for each row, with probabilities in proportion to the weights."""
+    rows = weights.reshape(-1, weights.shape[-1])
+    return torch.multinomial(rows, 1, generator=generator).reshape(weights.shape[:-1])
