@@ -12,7 +12,7 @@ from lmbook._checks import check_above_zero, check_float, check_integers, check_
 def top_k(logits: Float[Tensor, "*B V"], k: int) -> Float[Tensor, "*B V"]:
     """Keep the k likeliest tokens, and any that tie with the last of them.
 
-    Source: Fan et al. 2018, sec. 5.1 (with k = 10). Book: decoding.
+    Source: Fan et al. 2018, with k = 10. Book: decoding.
     """
     _check_logits(logits)
     check_positive(k=k)
@@ -37,7 +37,7 @@ def top_p(logits: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
 def min_p(logits: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
     """Keep the tokens that are at least p times as likely as the likeliest one.
 
-    Source: Nguyen et al. 2024, sec. 3. Book: decoding.
+    Source: Nguyen et al. 2024, where the threshold is p times the largest probability. Book: decoding.
     """
     _check_logits(logits)
     _check_share(p=p)

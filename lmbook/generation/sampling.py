@@ -27,14 +27,15 @@ def distribution(
     Source: softmax(logits / temperature): Ackley et al. 1985, eq. 5. Book: decoding.
     """
     check_numbers(logits)
-    if not temperature >= 0:
-        raise ValueError(f"temperature must be at least 0, got {temperature}")
+    if not isinstance(temperature, (int, float)):
+        raise TypeError(f"temperature must be a number, got {temperature!r} ({type(temperature).__name__})")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be at least 0 and finite, got {temperature}")
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
-    logits = (
-        logits - logits.amax(-1, keepdim=True)
-    ) / temperature  # at most 0, so that no temperature is small enough to overflow
+    below_best = logits - logits.amax(-1, keepdim=True)  # at most 0: nothing overflows, however cold it is
+    logits = below_best / max(temperature, torch.finfo(logits.dtype).tiny)
     if top_k is not None:
         logits = filters.top_k(logits, top_k)
     if top_p is not None:
@@ -55,7 +56,7 @@ def sample(
 ) -> Int[Tensor, "*B"]:
     """Draw one token from each row's ``distribution``, which documents the arguments.
 
-    Source: Fan et al. 2018, sec. 5.1; Holtzman et al. 2020, sec. 3. Book: decoding.
+    Source: Fan et al. 2018; Holtzman et al. 2020, sec. 3. Book: decoding.
     """
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     probabilities = distribution(logits, **options)

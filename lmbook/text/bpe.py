@@ -83,7 +83,7 @@ class BPE:
 
     @property
     def vocab_size(self) -> int:
-        """One more than the greatest id: the rows that an embedding needs."""
+        """One more than the greatest id, which is how many rows an embedding needs."""
         return max(self._bytes) + 1
 
     def __repr__(self) -> str:
@@ -210,7 +210,7 @@ class BPE:
     ) -> "BPE":
         """A tokenizer from tokens and merges as GPT-2, Hugging Face and GGUF files write them: "Ġthe", "Ġ the".
 
-        The special tokens are plain text ("<|im_end|>") and do not stand in vocab.
+        The special tokens are plain text, such as ``<|im_end|>``, and do not stand in vocab.
         """
         return cls(parse_vocab(vocab), parse_merges(merges), pattern=pattern, special_tokens=special_tokens)
 

@@ -101,7 +101,8 @@ def lines_of_code(source: str) -> int:
 
 
 def test_lines_of_code_are_counted():
-    assert lines_of_code('"""Module."""\n\n# comment\ndef f():\n    """One.\n\n    Two."""\n    return 1  # three\n') == 2
+    source = '"""Module."""\n\n# comment\ndef f():\n    """One.\n\n    Two."""\n    return 1  # three\n'
+    assert lines_of_code(source) == 2
 
 
 def test_the_package_is_small():

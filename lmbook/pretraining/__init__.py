@@ -1,0 +1,43 @@
+"""Pretraining: objectives, batches, learning rates, the training loop and its checkpoints, alone or in processes."""
+
+from lmbook.pretraining.batches import Batches
+from lmbook.pretraining.checkpoint import load_checkpoint, save_checkpoint
+from lmbook.pretraining.distributed import distribute, rank_and_size, start
+from lmbook.pretraining.loop import Step, adamw, evaluate, model_loss, train
+from lmbook.pretraining.objectives import (
+    IGNORE,
+    causal_lm,
+    loss,
+    masked_lm,
+    replace_tokens,
+    replaced_token_loss,
+    sentence_pairs,
+)
+from lmbook.pretraining.schedule import warmup_cosine, warmup_linear, weight_decay_groups
+from lmbook.pretraining.spans import shift_right, span_corruption
+
+__all__ = [
+    "IGNORE",
+    "Batches",
+    "Step",
+    "adamw",
+    "causal_lm",
+    "distribute",
+    "evaluate",
+    "load_checkpoint",
+    "loss",
+    "masked_lm",
+    "model_loss",
+    "rank_and_size",
+    "replace_tokens",
+    "replaced_token_loss",
+    "save_checkpoint",
+    "sentence_pairs",
+    "shift_right",
+    "span_corruption",
+    "start",
+    "train",
+    "warmup_cosine",
+    "warmup_linear",
+    "weight_decay_groups",
+]
