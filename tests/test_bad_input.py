@@ -13,7 +13,21 @@ import torch
 import lmbook.generation
 import lmbook.transformer
 from lmbook import _checks
-from lmbook.generation import generate
+from lmbook.generation import (
+    Hypothesis,
+    beam_search,
+    distribution,
+    generate,
+    generate_batch,
+    left_pad,
+    min_p,
+    repetition_penalty,
+    sample,
+    speculative,
+    stream_text,
+    top_k,
+    top_p,
+)
 from lmbook.transformer import (
     BERT,
     GPT,
@@ -112,6 +126,11 @@ def broken(model):
     with torch.no_grad():
         model.norm.weight.fill_(nan)
     return model
+
+
+def guess(target=None, draft=None, n_tokens=3, n_draft=2, prompt=None, **options):
+    prompt = ids(1, 3) if prompt is None else prompt
+    return list(speculative(target or gpt(), draft or gpt(), prompt, n_tokens, n_draft, **options))
 
 
 def run(tokens):
@@ -336,10 +355,89 @@ GENERATION = [
     ("encoder", lambda: run(generate(bert(), ids(1, 3), 1)), TypeError, "model must have blocks.*got BERT"),
     ("NaN logits", lambda: run(generate(broken(gpt()), ids(1, 3), 1)), ValueError, "logits must be .* 11 NaN"),
     ("beyond the end", lambda: run(generate(gpt(), ids(1, 3), 9)), ValueError, "max_len=8 tokens, got 9"),
+    ("hot", lambda: run(generate(gpt(), ids(1, 3), 1, temperature=float("inf"))), ValueError, "finite, got inf"),
+    ("heat text", lambda: run(generate(gpt(), ids(1, 3), 1, temperature="1")), TypeError, "temperature must .*got '1'"),
+    ("k of generate", lambda: run(generate(gpt(), ids(1, 3), 1, temperature=1.0, top_k=0)), ValueError, "k .*got 0"),
+    ("penalty", lambda: run(generate(gpt(), ids(1, 3), 1, repetition_penalty=0.0)), ValueError, "penalty .*got 0.0"),
+]
+
+FILTERS = [
+    ("k zero", lambda: top_k(x(4), 0), ValueError, "k must be at least 1, got 0"),
+    ("k float", lambda: top_k(x(4), 2.0), TypeError, r"k must be an int, got 2.0 \(float\)"),
+    ("k integers", lambda: top_k(ids(4), 2), TypeError, "logits must be floating point, got torch.int64"),
+    ("k list", lambda: top_k([1.0, 2.0], 1), TypeError, "logits must be a tensor, got list"),
+    ("k of none", lambda: top_k(x(2, 0), 1), ValueError, r"logits must be .* not empty, got shape \(2, 0\)"),
+    ("k scalar", lambda: top_k(x(1)[0], 1), ValueError, r"logits must be \(..., V\) .*got shape \(\)"),
+    ("p zero", lambda: top_p(x(4), 0.0), ValueError, "p must be above 0 and at most 1, got 0.0"),
+    ("p above one", lambda: top_p(x(4), 1.1), ValueError, "p must be above 0 and at most 1, got 1.1"),
+    ("p NaN", lambda: top_p(x(4), nan), ValueError, "p must be above 0 and at most 1, got nan"),
+    ("p text", lambda: top_p(x(4), "0.9"), TypeError, r"p must be a number, got '0.9' \(str\)"),
+    ("least p", lambda: min_p(x(4), -0.1), ValueError, "p must be above 0 and at most 1, got -0.1"),
+    ("least p None", lambda: min_p(x(4), None), TypeError, "p must be a number, got None"),
+    ("no penalty", lambda: repetition_penalty(x(4), ids(2), 0.0), ValueError, "penalty must be above 0, got 0.0"),
+    ("penalty rows", lambda: repetition_penalty(x(2, 4), ids(3), 2.0), ValueError, r"last axis.*\(3,\) and \(2, 4\)"),
+    ("penalty id", lambda: repetition_penalty(x(4), ids(2) + 4, 2.0), ValueError, r"ids must be in \[0, 4\)"),
+    ("penalty ids", lambda: repetition_penalty(x(4), x(2), 2.0), TypeError, "ids must be int32 or int64"),
+    ("sample cold", lambda: sample(x(4), temperature=-0.5), ValueError, "temperature must be at least 0 .*got -0.5"),
+    ("sample p", lambda: sample(x(4), top_p=2), ValueError, "p must be above 0 and at most 1, got 2"),
+    ("sample ids", lambda: sample(ids(4)), TypeError, "logits must be floating point, got torch.int64"),
+    ("all NaN", lambda: distribution(x(2, 3) + nan), ValueError, r"logits must be numbers.*6 NaN and 0 \+inf of 6"),
+    ("certain", lambda: distribution(torch.tensor([0.0, torch.inf])), ValueError, r"0 NaN and 1 \+inf of 2"),
+    ("impossible", lambda: distribution(x(3) - torch.inf), ValueError, "not all -inf"),
+    ("no logits", lambda: distribution(x(2, 0)), ValueError, r"logits must be .* not empty, got shape \(2, 0\)"),
+]
+
+DECODERS = [
+    ("no prompts", lambda: generate_batch(gpt(), [], 1), ValueError, "prompts is empty"),
+    ("an empty prompt", lambda: generate_batch(gpt(), [[1], []], 1), ValueError, r"prompts\[1\] must be .*\(0,\)"),
+    ("one flat prompt", lambda: left_pad([1, 2]), ValueError, r"prompts\[0\] must be .* one axis, got shape \(\)"),
+    ("prompts of floats", lambda: left_pad([[1], [0.5]]), TypeError, r"prompts\[1\] must be int32 or int64"),
+    ("prompt of batch", lambda: left_pad([ids(1, 3)]), ValueError, r"prompts\[0\] must be .*got shape \(1, 3\)"),
+    ("batch tokens", lambda: generate_batch(gpt(), [[1]], 0), ValueError, "n_tokens must be at least 1, got 0"),
+    ("batch stop", lambda: generate_batch(gpt(), [[1]], 1, stop_ids=2), TypeError, "stop_ids must be .*got 2"),
+    ("batch id", lambda: generate_batch(gpt(), [[1], [11, 2]], 1), ValueError, r"ids must be in \[0, 11\)"),
+    ("batch end", lambda: generate_batch(gpt(), [[1], [1] * 7], 3), ValueError, "max_len=8 tokens, got 9"),
+    ("batch model", lambda: generate_batch(bert(), [[1]], 1), TypeError, "model must have blocks.*got BERT"),
+    ("no beams", lambda: beam_search(gpt(), ids(1, 3), 2, 0), ValueError, "n_beams must be at least 1, got 0"),
+    ("beam prompts", lambda: beam_search(gpt(), ids(2, 3), 2, 2), ValueError, r"ids must be one prompt.*\(2, 3\)"),
+    ("beam empty", lambda: beam_search(gpt(), ids(1, 0), 2, 2), ValueError, r"ids is empty, shape \(1, 0\)"),
+    ("beam stop", lambda: beam_search(gpt(), ids(1, 3), 2, 2, stop_ids=1), TypeError, "stop_ids must be .*got 1"),
+    ("beam model", lambda: beam_search(bert(), ids(1, 3), 2, 2), TypeError, "model must have blocks.*got BERT"),
+    ("beam NaN", lambda: beam_search(broken(gpt()), ids(1, 3), 2, 2), ValueError, "logits must be numbers.*11 NaN"),
+    ("beam end", lambda: beam_search(gpt(), ids(1, 3), 9, 2), ValueError, "max_len=8 tokens, got 9"),
+    (
+        "length penalty",
+        lambda: beam_search(gpt(), ids(1, 3), 2, 2, length_penalty=-1.0),
+        ValueError,
+        "length_penalty must be at least 0 and finite, got -1.0",
+    ),
+    (
+        "length penalty None",
+        lambda: beam_search(gpt(), ids(1, 3), 2, 2, length_penalty=None),
+        TypeError,
+        "length_penalty must be a number, got None",
+    ),
+    ("hypothesis", lambda: Hypothesis([1]), TypeError, "missing 1 required positional argument: 'score'"),
+    ("no guesses", lambda: guess(n_draft=0), ValueError, "n_draft must be at least 1, got 0"),
+    ("guessed tokens", lambda: guess(n_tokens=0), ValueError, "n_tokens must be at least 1, got 0"),
+    ("guess prompts", lambda: guess(prompt=ids(2, 3)), ValueError, r"ids must be one prompt.*\(2, 3\)"),
+    ("guess vocabulary", lambda: guess(draft=gpt(vocab_size=9)), ValueError, "same vocabulary, got sizes 11 and 9"),
+    ("guess target", lambda: guess(target=bert()), TypeError, "target must have blocks.*got BERT"),
+    ("guess draft", lambda: guess(draft=bert()), TypeError, "draft must have blocks.*got BERT"),
+    ("guess cold", lambda: guess(temperature=-1.0), ValueError, "temperature must be at least 0 .*got -1.0"),
+    ("guess stop", lambda: guess(stop_ids=3), TypeError, "stop_ids must be .*got 3"),
+    ("guess end", lambda: guess(n_tokens=7), ValueError, "max_len=8 tokens, got 9"),
+    ("one stop text", lambda: run(stream_text([1], str, "END")), TypeError, "stop must be a collection .*got 'END'"),
+    ("stop numbers", lambda: run(stream_text([1], str, [5])), TypeError, r"stop must be a collection .*got \[5\]"),
+    ("stop empty", lambda: run(stream_text([1], str, ["a", ""])), ValueError, "stop must hold no empty string"),
+    ("crop below", lambda: KVCache(2).crop(-1), ValueError, "length must be at least 0, got -1"),
+    ("crop half", lambda: LayerCache().crop(1.5), TypeError, "length must be an int, got 1.5"),
+    ("rows list", lambda: KVCache(2).select([0]), TypeError, "rows must be a tensor, got list"),
+    ("no such row", lambda: after(2, gpt()).select(ids(2) + 1), ValueError, r"rows must be in \[0, 1\), .* 1 to 1"),
 ]
 
 # fmt: on
-ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION
+ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION + FILTERS + DECODERS
 PUBLIC = {*lmbook.transformer.__all__, *lmbook.generation.__all__}
 WITHOUT_ARGUMENTS = {
     "bert_base", "bert_large", "gpt2_large", "gpt2_medium", "gpt2_small", "gpt2_xl", "llama2_7b", "llama3_8b",

@@ -14,7 +14,7 @@ def top_k(logits: Float[Tensor, "*B V"], k: int) -> Float[Tensor, "*B V"]:
 
     Source: Fan et al. 2018, with k = 10. Book: decoding.
     """
-    _check_logits(logits)
+    check_logits(logits)
     check_positive(k=k)
     kth = logits.topk(min(k, logits.shape[-1])).values[..., -1:]
     return logits.masked_fill(logits < kth, -torch.inf)
@@ -25,7 +25,7 @@ def top_p(logits: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
 
     Source: Holtzman et al. 2020, eq. 2. Book: decoding.
     """
-    _check_logits(logits)
+    check_logits(logits)
     _check_share(p=p)
     ranked, order = _promote(logits).sort(descending=True, stable=True)
     from_here_on = ranked.softmax(-1).flip(-1).cumsum(-1).flip(-1)  # sums from the small end keep their digits
@@ -39,7 +39,7 @@ def min_p(logits: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
 
     Source: Nguyen et al. 2024, where the threshold is p times the largest probability. Book: decoding.
     """
-    _check_logits(logits)
+    check_logits(logits)
     _check_share(p=p)
     scores = _promote(logits)
     return logits.masked_fill(scores < scores.amax(-1, keepdim=True) + math.log(p), -torch.inf)
@@ -55,7 +55,7 @@ def repetition_penalty(
 
     Source: Keskar et al. 2019 (CTRL), sec. 4.1, with penalty 1.2. Book: decoding.
     """
-    _check_logits(logits)
+    check_logits(logits)
     check_integers(ids)
     check_above_zero(penalty=penalty)
     if ids.shape[:-1] != logits.shape[:-1]:
@@ -72,7 +72,7 @@ def _promote(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _check_logits(logits: Tensor) -> None:
+def check_logits(logits: Tensor) -> None:
     check_float(logits=logits)
     if logits.ndim == 0 or 0 in logits.shape:
         raise ValueError(f"logits must be (..., V) and not empty, got shape {tuple(logits.shape)}")

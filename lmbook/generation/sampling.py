@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmbook._checks import check_float
 from lmbook.generation import filters
 
 
@@ -67,7 +66,7 @@ def sample(
 
 def check_numbers(logits: Tensor) -> None:
     """Refuse logits that have no softmax."""
-    check_float(logits=logits)
+    filters.check_logits(logits)
     if not logits.amax(-1).isfinite().all():
         nans, infinite = int(logits.isnan().sum()), int((logits == torch.inf).sum())
         found = f"{nans} NaN and {infinite} +inf of {logits.numel()}"

@@ -25,14 +25,14 @@ SCROLL_THROUGH = """async () => {
   scrollTo({top: 0, behavior: "instant"});
 }"""
 
-DRAWN = "() => !document.querySelector('pre.mermaid:not(:has(svg))')"
+DRAWN = "() => !document.querySelector('pre.mermaid:not(:has(> svg))')"
 REACHABLE = "() => [...document.querySelectorAll('pre')].every(e => e.scrollWidth <= e.clientWidth || e.tabIndex === 0)"
 
 
 def settle(page, condition):
     """Wait for a condition, but not for ever: the test that follows says what is wrong."""
     with contextlib.suppress(TimeoutError):
-        page.wait_for_function(condition, timeout=5_000)
+        page.wait_for_function(condition, timeout=30_000)
 
 
 def test_book_is_built():

@@ -64,7 +64,7 @@ def test_exact_for_each_kind_of_position(gpt, positions):
     agree(beam_search(model, PROMPT, 4, 256, stop_ids=(STOP,)), every_continuation(model, 4, 4, 1.0, (STOP,)))
 
 
-@pytest.mark.parametrize("n_beams", [1, 2, 3, 7])
+@pytest.mark.parametrize("n_beams", [2, 5])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 def test_equals_a_search_without_cache_for_each_kind_of_position(gpt, positions, n_beams, length_penalty):
     model = gpt(vocab_size=9, std=0.4, positions=positions)

@@ -56,15 +56,15 @@ def test_models_with_a_cache_have_the_shares_of_the_target(gpt, fits):
     fits(found, exact(target, 2, 3) * n)
 
 
-@pytest.mark.parametrize("n_draft", [1, 3, 8])
+@pytest.mark.parametrize("n_draft", [1, 5])
 def test_greedy_is_exactly_that_of_the_target(gpt, positions, n_draft):
     target, draft = gpt(positions=positions), gpt(seed=1, n_layers=1)
     prompt = torch.tensor([[3, 1, 4, 1, 5]])
-    expected = list(generate(target, prompt, 30))
-    assert list(speculative(target, draft, prompt, 30, n_draft)) == expected
-    assert list(speculative(target, near(target), prompt, 30, n_draft)) == expected
+    expected = list(generate(target, prompt, 20))
+    assert list(speculative(target, draft, prompt, 20, n_draft)) == expected
+    assert list(speculative(target, near(target), prompt, 20, n_draft)) == expected
     stop = expected[7]
-    stopped = list(speculative(target, near(target), prompt, 30, n_draft, stop_ids=(stop,)))
+    stopped = list(speculative(target, near(target), prompt, 20, n_draft, stop_ids=(stop,)))
     assert stopped == expected[: expected.index(stop)]
 
 

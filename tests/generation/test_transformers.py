@@ -10,7 +10,7 @@ PROMPT = torch.tensor([[3, 1, 4, 1, 5]])
 PROMPTS = [[3, 1, 4, 1, 5], [9], [2, 6, 5]]
 
 
-@pytest.fixture(scope="module", params=range(3))
+@pytest.fixture(scope="module", params=range(2))
 def both(request, tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     transformers.logging.set_verbosity_error()
@@ -65,7 +65,7 @@ def test_a_batch_with_padding(both):
     assert generate_batch(ours, PROMPTS, 20) == expected
 
 
-@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 1.7])
 @pytest.mark.parametrize("n_beams", [2, 4])
 def test_beams(both, n_beams, length_penalty):
     """early_stopping="never" is theirs that is exact; without a stop id there is nothing to stop for."""
