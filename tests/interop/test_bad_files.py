@@ -9,6 +9,12 @@ import torch
 
 from lmbook.interop import download, load_bert, load_gpt2, load_llama, load_pretrained
 
+
+def label(value) -> str:
+    """The id of a parameter: the same in every process, which the address of a function is not."""
+    return getattr(value, "__name__", None) or str(value)[:40]
+
+
 MODELS = {load_gpt2: "GPT2LMHeadModel", load_llama: "LlamaForCausalLM", load_bert: "BertModel"}
 WEIGHTS = "model.safetensors"
 
@@ -68,7 +74,7 @@ CHANGED_WEIGHTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("load, changes, message", CHANGED_WEIGHTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("load, changes, message", CHANGED_WEIGHTS, ids=label)
 def test_changed_weights(tmp_path, published, rewrite, load, changes, message):
     published(MODELS[load])
 
@@ -116,7 +122,7 @@ CHANGED_CONFIG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("load, changes, message", CHANGED_CONFIG, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("load, changes, message", CHANGED_CONFIG, ids=label)
 def test_changed_config(tmp_path, published, rewrite, load, changes, message):
     published(MODELS.get(load, "BertModel"))
     rewrite(**changes)

@@ -3,7 +3,7 @@
     python killed.py run FOLDER            train 10 steps, or what is left of them, and say each step
     python killed.py many FOLDER SEED N    kill N runs at random moments, and 8 inside the writing of a checkpoint
 
-The second prints one line of JSON. It forks: the parent itself never trains, so that its children start in a good state.
+The second prints one line of JSON. It forks, and never trains itself, so that its children start in a good state.
 """
 
 import json
@@ -13,13 +13,14 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from lmbook.pretraining import Batches, evaluate, masked_lm, train, warmup_cosine  # noqa: F401
+from lmbook.pretraining import Batches, masked_lm, train, warmup_cosine
 from lmbook.transformer import GPT, GPTConfig
 
 
@@ -39,7 +40,7 @@ def training(folder, steps=10):
 
 
 def in_a_child(folder, *, before=lambda: None, kill_after=None):
-    """Train in a child, which the parent kills so many seconds after its first step, if it says so."""
+    """Train in a child, which the parent kills so many steps (and a part of one) after its start, if it says so."""
     ready, say = os.pipe()
     child = os.fork()
     if child == 0:
@@ -49,14 +50,15 @@ def in_a_child(folder, *, before=lambda: None, kill_after=None):
                 os.write(say, b".")
             os._exit(0)
         except BaseException:
-            import traceback
-
             traceback.print_exc()
             os._exit(1)
     os.close(say)
-    os.read(ready, 1)
     if kill_after is not None:
-        time.sleep(kill_after)
+        steps, rest = kill_after
+        start = time.perf_counter()
+        for _ in range(steps):
+            os.read(ready, 1)
+        time.sleep(rest * (time.perf_counter() - start) / max(steps, 1) if steps else 0.1 * rest)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     os.close(ready)
@@ -97,15 +99,15 @@ def state(folder):
 
 
 def many(folder, seed, n):
+    import torch._dynamo  # noqa: F401  the first step would import it, in every child anew
+
     choose = random.Random(seed)
     whole = folder / "whole"
-    start = time.perf_counter()
     in_a_child(whole)
-    duration = time.perf_counter() - start
     expected, facts = state(whole)
     in_a_child(folder / "counted", before=lambda: count_calls(None, folder / "calls"))
     calls = int((folder / "calls").read_text())
-    plans = [{"kill_after": choose.uniform(0, duration)} for _ in range(n)]
+    plans = [{"kill_after": (choose.randrange(9), choose.random())} for _ in range(n)]
     plans += [{"before": partial(count_calls, at, None), "at": at} for at in sorted(choose.sample(range(1, calls), 8))]
     results = []
     for number, plan in enumerate(plans):

@@ -38,6 +38,6 @@ def test_twenty_random_moments_and_eight_inside_a_checkpoint(tmp_path):
     assert len(results) == 28 and all(run["same"] and run["left"] == ["best", "last"] for run in results)
     assert all(run["signals"][1] == 0 for run in results)
     assert all(run["signals"][0] == signal.SIGKILL for run in results[20:])
-    # some of the twenty may have ended before their time came
-    killed = [run for run in results[:20] if run["signals"][0] == signal.SIGKILL]
-    assert len(killed) >= 10 and len({run["stood"] for run in results}) >= 4
+    # on a busy machine a run may end before its time comes
+    assert sum(run["signals"][0] == signal.SIGKILL for run in results[:20]) >= 15
+    assert len({run["stood"] for run in results}) >= 4
