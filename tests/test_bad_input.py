@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import lmbook.generation
+import lmbook.pretraining
 import lmbook.transformer
 from lmbook import _checks
 from lmbook.generation import (
@@ -27,6 +28,27 @@ from lmbook.generation import (
     stream_text,
     top_k,
     top_p,
+)
+from lmbook.pretraining import (
+    Batches,
+    adamw,
+    causal_lm,
+    distribute,
+    evaluate,
+    load_checkpoint,
+    loss,
+    masked_lm,
+    model_loss,
+    replace_tokens,
+    replaced_token_loss,
+    save_checkpoint,
+    sentence_pairs,
+    shift_right,
+    span_corruption,
+    train,
+    warmup_cosine,
+    warmup_linear,
+    weight_decay_groups,
 )
 from lmbook.transformer import (
     BERT,
@@ -135,6 +157,30 @@ def guess(target=None, draft=None, n_tokens=3, n_draft=2, prompt=None, **options
 
 def run(tokens):
     return list(tokens)
+
+
+PAIR_IDS = {"max_len": 9, "cls_id": 1, "sep_id": 2, "pad_id": 0}
+
+
+def masked(tokens=None, **options):
+    return masked_lm(ids(1, 3) if tokens is None else tokens, **({"vocab_size": 9, "mask_id": 1} | options))
+
+
+def pairs(documents=(((5,), (6,)), ((7,),)), n=1, **options):
+    return sentence_pairs(documents, n, **(PAIR_IDS | options))
+
+
+def spans(tokens=None, **options):
+    return span_corruption(ids(1, 9) if tokens is None else tokens, **({"sentinel_ids": [9, 8]} | options))
+
+
+def text_batches(tokens=None, **options):
+    return Batches(ids(99) if tokens is None else tokens, **({"batch_size": 2, "length": 5} | options))
+
+
+def fit(batches=None, **options):
+    batches = [(ids(1, 3), ids(1, 3))] if batches is None else batches
+    return run(train(batches=batches, **({"model": gpt(), "steps": 1, "lr": 1e-3} | options)))
 
 
 def enter(manager, call=lambda: None):
@@ -436,10 +482,84 @@ DECODERS = [
     ("no such row", lambda: after(2, gpt()).select(ids(2) + 1), ValueError, r"rows must be in \[0, 1\), .* 1 to 1"),
 ]
 
+PRETRAINING = [
+    ("loss shape", lambda: loss(x(2, 3, 5), ids(2, 4)), ValueError, r"targets must be .*\(2, 4\) for logits \(2, 3, 5\)"),
+    ("loss target", lambda: loss(x(2, 5), ids(2) + 5), ValueError, r"targets must be in \[0, 5\), got values from 5"),
+    ("loss negative", lambda: loss(x(2, 5), ids(2) - 1), ValueError, r"targets must be in \[0, 5\), got values from -1"),
+    ("loss floats", lambda: loss(x(2, 5), x(2)), TypeError, "targets must be int32 or int64, got torch.float32"),
+    ("loss ids", lambda: loss(ids(2, 5), ids(2)), TypeError, "logits must be floating point, got torch.int64"),
+    ("loss empty", lambda: loss(x(0, 5), ids(0)), ValueError, r"targets must be one for each position, got \(0,\)"),
+    ("model loss", lambda: model_loss(gpt(), ids(1, 3), ids(1, 4)), ValueError, r"targets must be .*got \(1, 4\)"),
+    ("causal one", lambda: causal_lm(ids(2, 1)), ValueError, r"tokens must be \(batch, at least 2.*got shape \(2, 1\)"),
+    ("causal rank", lambda: causal_lm(ids(3)), ValueError, r"tokens must be \(batch, .*got shape \(3,\)"),
+    ("causal mask", lambda: causal_lm(ids(1, 3), mask=one(1, 3)), TypeError, "mask must be boolean .*torch.float32"),
+    ("masked id", lambda: masked(ids(1, 3) + 9), ValueError, r"tokens must be in \[0, 9\), got values from 9 to 9"),
+    ("masked rate", lambda: masked(rate=1.0), ValueError, r"rate must be in \[0, 1\), got 1.0"),
+    ("masked shares", lambda: masked(random=0.6, keep=0.5), ValueError, "random and keep must .*got 0.6 and 0.5"),
+    ("masked mask", lambda: masked(mask_id=9), ValueError, r"mask_id must be in \[0, 9\), got 9"),
+    ("masked vocabulary", lambda: masked_lm(ids(1, 3), vocab_size=0, mask_id=0), ValueError, "vocab_size must be at le"),
+    ("masked empty", lambda: masked(ids(1, 0)), ValueError, r"tokens is empty, shape \(1, 0\)"),
+    ("pairs short", lambda: pairs(max_len=4), ValueError, "max_len must be at least 5 .*got 4"),
+    ("pairs none", lambda: pairs(n=0), ValueError, "n_pairs must be at least 1, got 0"),
+    ("pairs alone", lambda: pairs([[[5], [6]]]), ValueError, "documents must be at least two, none empty"),
+    ("pairs single", lambda: pairs([[[5]], [[6]]]), ValueError, "documents must be .* one of two sentences"),
+    ("pairs empty", lambda: sentence_pairs([[[5], []], [[6]]], 1, **PAIR_IDS), ValueError, "no sentence empty"),
+    ("replaced shape", lambda: replace_tokens(ids(1, 3), ids(1, 2), x(1, 3, 5)), ValueError, "masked_targets must be"),
+    ("replaced logits", lambda: replace_tokens(ids(1, 3), ids(1, 3), x(1, 2, 5)), ValueError, r"logits \(1, 2, 5\)"),
+    ("replaced mask", lambda: replace_tokens(ids(1, 3), ids(1, 3), x(1, 3, 5), mask=yes(3)), ValueError, r"got \(3,\)"),
+    ("replaced label", lambda: replaced_token_loss(x(1, 3), ids(1, 3) + 2), ValueError, r"targets must be in \[0, 2\)"),
+    ("replaced logit", lambda: replaced_token_loss(x(1, 3, 2), ids(1, 3)), ValueError, r"\(1, 3\) for logits \(1, 3, 2\)"),
+    ("spans short", lambda: spans(ids(1, 1)), ValueError, r"tokens must be .*at least 2 tokens\), got shape \(1, 1\)"),
+    ("spans rate", lambda: spans(rate=1.5), ValueError, r"rate must be in \[0, 1\), got 1.5"),
+    ("spans length", lambda: spans(mean_span=0.5), ValueError, "mean_span must be at least 1, got 0.5"),
+    ("few sentinels", lambda: spans(sentinel_ids=[9]), ValueError, r"sentinel_ids must be at least 2 .*got \[9\]"),
+    ("same sentinels", lambda: spans(sentinel_ids=[9, 9, 8]), ValueError, "sentinel_ids must .*different"),
+    ("sentinel text", lambda: span_corruption(ids(1, 9), sentinel_ids=[0, 1]), ValueError, "tokens must not hold any of"),
+    ("shift list", lambda: shift_right([1, 2], 0), TypeError, "targets must be a tensor, got list"),
+    ("cosine warm-up", lambda: warmup_cosine(1, warmup=9, total=9, peak=1.0), ValueError, "warmup .*total - 1 = 8, got 9"),
+    ("cosine floor", lambda: warmup_cosine(1, warmup=1, total=9, peak=1.0, floor=2.0), ValueError, "floor .*peak=1.0"),
+    ("linear step", lambda: warmup_linear(-1, warmup=1, total=9, peak=1.0), ValueError, "step must be at least 0"),
+    ("linear peak", lambda: warmup_linear(1, warmup=1, total=9, peak=0.0), ValueError, "peak must be above 0, got 0.0"),
+    ("linear total", lambda: warmup_linear(1, warmup=0, total=0, peak=1.0), ValueError, "total must be at least 1"),
+    ("decay", lambda: weight_decay_groups(gpt(), -0.1), ValueError, "weight_decay must be at least 0, got -0.1"),
+    ("all frozen", lambda: adamw(gpt().requires_grad_(False)), ValueError, "model must have parameters that require"),
+    ("batches rank", lambda: Batches(ids(3, 9), batch_size=1, length=3), TypeError, "tokens must .*int64 of shape"),
+    ("batches floats", lambda: text_batches(x(99)), TypeError, r"tokens must be .*got torch.float32 of shape \(99,\)"),
+    ("batches short", lambda: text_batches(ids(13)), ValueError, "at least one batch of 2 x 5, .*: 14 tokens, got 13"),
+    ("batches seed", lambda: text_batches(seed=-1), ValueError, "seed must be an int of at least 0, got -1"),
+    ("batches rank no", lambda: text_batches(rank=2, world_size=2), ValueError, r"rank must be in \[0, 2\), got 2"),
+    ("batches shares", lambda: text_batches(world_size=3), ValueError, "batch_size must be divisible by world_size=3, got 2"),
+    ("batches state", lambda: text_batches().load_state({"seed": 1}), ValueError, r"state must be .*got {'seed': 1}"),
+    (
+        "batches of another text",
+        lambda: text_batches().load_state(text_batches(ids(50)).state()),
+        ValueError,
+        "state must be .*'n_tokens': 99.*got .*'n_tokens': 50",
+    ),
+    ("train list", lambda: fit(model=[1]), TypeError, "model must be a module, got list"),
+    ("train steps", lambda: fit(steps=0), ValueError, "steps must be at least 1, got 0"),
+    ("train accumulate", lambda: fit(accumulate=1.5), TypeError, "accumulate must be an int, got 1.5"),
+    ("train clip", lambda: fit(clip=0.0), ValueError, "clip must be above 0, got 0.0"),
+    ("train rate", lambda: fit(lr=-1.0), ValueError, "lr must be finite and at least 0, got -1.0 at step 1"),
+    ("train NaN rate", lambda: fit(lr=lambda step: nan), ValueError, "lr must be .*got nan at step 1"),
+    ("train every", lambda: fit(evaluate_every=5), ValueError, "validation must be given for evaluate_every=5"),
+    ("train never", lambda: fit(save_every=0), ValueError, "save_every must be at least 1, got 0"),
+    ("train iterator", lambda: fit(validation=iter([])), TypeError, "validation must be a list .*got an iterator"),
+    ("train nowhere", lambda: fit(save_every=1), ValueError, "folder must be given to save checkpoints"),
+    ("train no state", lambda: fit(folder="run"), TypeError, "batches must have state.* got list"),
+    ("train runs out", lambda: fit(steps=3), ValueError, "batches must last for all steps, but ran out in step 2"),
+    ("train no pair", lambda: fit([ids(1, 3)]), TypeError, r"batches must yield \(inputs, targets\), got Tensor in step 1"),
+    ("evaluate nothing", lambda: evaluate(gpt(), []), ValueError, "batches must hold at least one target, got none"),
+    ("save NaN", lambda: save_checkpoint("run", broken(gpt())), ValueError, "model must be finite to be saved, but norm.w"),
+    ("load nothing", lambda: load_checkpoint("no/run", gpt()), ValueError, "folder must hold a checkpoint, got 'no/run'"),
+    ("strategy", lambda: distribute(gpt(), "tensor"), ValueError, "strategy must be one of ddp, fsdp, got 'tensor'"),
+]
+
 # fmt: on
-ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION + FILTERS + DECODERS
-PUBLIC = {*lmbook.transformer.__all__, *lmbook.generation.__all__}
+ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION + FILTERS + DECODERS + PRETRAINING
+PUBLIC = {*lmbook.transformer.__all__, *lmbook.generation.__all__, *lmbook.pretraining.__all__}
 WITHOUT_ARGUMENTS = {
+    "IGNORE", "Step", "rank_and_size", "start",  # nothing to refuse
     "bert_base", "bert_large", "gpt2_large", "gpt2_medium", "gpt2_small", "gpt2_xl", "llama2_7b", "llama3_8b",
     "minilm_l6", "smollm2_135m", "t5_base", "t5_large", "t5_small", "transformer_base",
 }  # fmt: skip

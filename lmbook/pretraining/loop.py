@@ -119,6 +119,9 @@ def train(
     save = partial(save_checkpoint, model=model)
 
     for step in range(done + 1, steps + 1):
+        rate = float(lr(step) if callable(lr) else lr)
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"lr must be finite and at least 0, got {rate} at step {step}")
         model.train()
         parts = [_next(source, step) for _ in range(accumulate)]
         counts = [_count(targets) for _, targets in parts]
@@ -135,7 +138,6 @@ def train(
         if not math.isfinite(value) or not math.isfinite(grad_norm):
             optimizer.zero_grad()
             raise FloatingPointError(_not_finite(f"loss is {value}, grad_norm {grad_norm}", step, last))
-        rate = float(lr(step) if callable(lr) else lr)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()

@@ -34,7 +34,7 @@ def window_mask(n_tokens: int, window: int, *, device=None) -> Bool[Tensor, "T T
 def prefix_mask(n_tokens: int, n_prefix: int, *, device=None) -> Bool[Tensor, "T T"]:
     """Let every query look at the whole prefix, and causally at the rest.
 
-    Source: Raffel et al. 2020 (T5), fig. 4, "causal with prefix". Book: architectures.
+    Source: Raffel et al. 2020 (T5), sec. 3.2.1, "causal masking with a prefix". Book: architectures.
     """
     check_positive(n_tokens=n_tokens)
     if not isinstance(n_prefix, int):

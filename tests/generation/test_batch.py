@@ -58,7 +58,7 @@ def test_prompts_of_one_length_need_no_mask(gpt):
 
     model = gpt()
     ids = torch.randint(50, (3, 5), generator=torch.Generator().manual_seed(0))
-    assert generate_batch(NoMask(model), ids, 9) == generate_batch(model, ids, 9)
+    assert generate_batch(NoMask(model), list(ids), 9) == generate_batch(model, list(ids), 9)
 
 
 def test_shares_of_each_sequence(table, fits):
