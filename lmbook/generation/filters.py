@@ -27,7 +27,7 @@ def top_p(logits: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
     """
     check_logits(logits)
     _check_share(p=p)
-    ranked, order = logits.sort(descending=True, stable=True)
+    ranked, order = _promote(logits).sort(descending=True, stable=True)
     from_here_on = ranked.softmax(-1).flip(-1).cumsum(-1).flip(-1)  # sums from the small end keep their digits
     out = from_here_on <= 1 - p  # those before this token reach p without it
     out[..., 0] = False

@@ -46,7 +46,7 @@ def test_any_text_cut_into_any_tokens_with_any_stop_strings(seed):
         text = "".join(rng.choices(WORDS, k=rng.randint(1, 12)))
         vocabulary = Vocabulary()
         ids = vocabulary.cut(text.encode(), rng)
-        stop = rng.sample(WORDS, rng.randint(0, 3)) + (["語na"] if rng.random() < 0.2 else [])
+        stop = rng.sample([*WORDS, "house", "語na"], rng.randint(0, 3))
         pieces = list(stream_text(ids, vocabulary, stop))
         expected = up_to_the_stop(text, stop)
         assert "".join(pieces) == expected and all(pieces) and "\ufffd" not in expected
@@ -81,6 +81,14 @@ def test_reads_no_token_after_the_one_that_completes_a_stop_string():
     tokens = iter([0, 1, 2, 3, 4])
     assert list(stream_text(tokens, vocabulary, ["END"])) == ["say "]
     assert list(tokens) == [4]
+
+
+def test_of_two_stop_strings_in_one_token_the_one_that_is_complete_first_ends_the_text():
+    vocabulary = Vocabulary()
+    vocabulary.tokens = [b"the lighthouse keeper", *(bytes([byte]) for byte in b"the lighthouse keeper")]
+    stop = ["lighthouse k", "house", "use"]
+    for ids in ([0], range(1, len(vocabulary.tokens))):
+        assert "".join(stream_text(ids, vocabulary, stop)) == "the light"
 
 
 def test_what_is_unfinished_at_the_end_is_left_out_and_a_beginning_of_a_stop_string_is_not():
