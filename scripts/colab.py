@@ -58,9 +58,9 @@ def build_wheel(out: Path) -> Path:
 
 
 def data_pins() -> dict[str, str]:
-    """The packages of texts and weights by name, pinned; gensim is one of them, for the texts that it carries."""
+    """The packages of texts and weights by name, pinned; gensim and Babel are among them, for the texts they carry."""
     lines = (ROOT / "requirements-data.txt").read_text(encoding="utf-8").splitlines()
-    lines += re.findall(r"^gensim==.*", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    lines += re.findall(r"^(?:babel|gensim)==.*", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
     pins = [line.split("#")[0].strip() for line in lines]
     return {pin.split("==")[0]: pin for pin in pins if pin}
 

@@ -530,6 +530,7 @@ PRETRAINING = [
     ("batches rank no", lambda: text_batches(rank=2, world_size=2), ValueError, r"rank must be in \[0, 2\), got 2"),
     ("batches shares", lambda: text_batches(world_size=3), ValueError, "batch_size .* world_size=3, got 2"),
     ("batches state", lambda: text_batches().load_state({"seed": 1}), ValueError, r"state must be .*got {'seed': 1}"),
+    ("batches no state", lambda: text_batches().load_state(None), TypeError, "state must be a dict, got NoneType"),
     (
         "batches of another text",
         lambda: text_batches().load_state(text_batches(ids(50)).state()),

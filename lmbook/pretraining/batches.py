@@ -87,6 +87,8 @@ class Batches:
 
     def load_state(self, state: dict[str, int]) -> None:
         """Go on where another object over the same text stood when it gave this state; the seed becomes that one's."""
+        if not isinstance(state, dict):
+            raise TypeError(f"state must be a dict, got {type(state).__name__}")
         wanted = self.state() | {name: state.get(name) for name in ("seed", "position")}
         if state != wanted or not all(type(value) is int and value >= 0 for value in state.values()):
             raise ValueError(f"state must be {wanted} with a seed and a position of at least 0, got {state}")

@@ -151,7 +151,8 @@ def train(
                 if folder:
                     save(Path(folder) / "best", step=step, best=best)
         if last and (step == steps or save_every and step % save_every == 0):
-            after = evaluate(forward, parts[-1:], loss_fn=loss_fn, autocast=autocast)
+            fullest = parts[counts.index(max(counts))]
+            after = evaluate(forward, [fullest], loss_fn=loss_fn, autocast=autocast) if tokens else 0.0
             if not math.isfinite(after):
                 raise FloatingPointError(_not_finite(f"loss after the update is {after}", step, last))
             known = best if math.isfinite(best) else None
@@ -196,14 +197,14 @@ def _count(targets) -> int:
 
 
 def _to(batch, device: torch.device):
-    return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch)
+    return map_tensors(lambda tensor: tensor.to(device), batch)
 
 
-def _next(source: Iterator, step: int) -> tuple:
+def _next(source: Iterator, step: int) -> tuple | list:
     batch = next(source, None)
     if batch is None:
         raise ValueError(f"batches must last for all steps, but ran out in step {step}")
-    if not isinstance(batch, tuple) or len(batch) != 2:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise TypeError(f"batches must yield (inputs, targets), got {type(batch).__name__} in step {step}")
     return batch
 

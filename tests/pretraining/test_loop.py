@@ -182,6 +182,27 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tiny, batches, same):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_loss_that_is_infinite_stops_even_where_the_gradient_is_not(tiny, batches):
+    def loss_fn(model, inputs, targets):
+        return loss(model(inputs), targets) + math.inf
+
+    with pytest.raises(FloatingPointError, match=r"loss is inf, grad_norm \d\.\d+ at step 1,"):
+        run(tiny(), batches(), loss_fn=loss_fn)
+
+
+def test_a_step_without_a_target_changes_little_and_can_be_saved(tiny, batches, tmp_path):
+    """As a small batch under MLM may have it."""
+
+    def objective(tokens, *, generator):
+        return tokens, torch.full_like(tokens, IGNORE)
+
+    [step] = run(tiny(), batches(objective=objective), steps=1, folder=tmp_path)
+    assert (step.loss, step.grad_norm, step.tokens) == (0, 0, 0)
+    uneven = [(torch.ones(1, 4, dtype=torch.long), torch.full((1, 4), target)) for target in (3, IGNORE)]
+    [step] = run(tiny(), uneven, steps=1, accumulate=2)
+    assert step.tokens == 4 and step.loss > 1
+
+
 def test_a_gradient_that_is_not_finite_stops_too(tiny, batches):
     class Root(torch.autograd.Function):
         forward = staticmethod(lambda ctx, x: x)
