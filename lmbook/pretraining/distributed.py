@@ -79,7 +79,7 @@ def exchange_gradients(model: nn.Module, now: bool) -> None:
         model.set_requires_gradient_sync(now)
 
 
-def global_sum(value: float, device: torch.device) -> float:
+def global_sum(value: int | float, device: torch.device) -> int | float:
     """The sum of a number over all processes."""
     if not dist.is_initialized():
         return value

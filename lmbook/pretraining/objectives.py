@@ -70,7 +70,7 @@ def masked_lm(
         rate: share of the other tokens that are chosen, each by itself. The published code of BERT chooses exactly
             this share of every sequence; here the number varies, as in RoBERTa.
         random: share of the chosen tokens that are replaced by a token drawn from the whole vocabulary.
-        keep: share of the chosen tokens that stay as they are. ELECTRA has random=0, keep=0.
+        keep: share of the chosen tokens that stay as they are. ELECTRA has random=0.0, keep=0.0.
 
     Source: Devlin et al. 2019 (BERT), sec. 3.1 and appendix A.1. Book: objectives.
     """

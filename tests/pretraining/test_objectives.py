@@ -220,7 +220,7 @@ def test_sentence_pairs_fit_our_bert(documents):
 
 def test_replaced_tokens_are_samples_of_the_generator():
     tokens = words(300, 200)
-    _, targets = masked_lm(tokens, vocab_size=VOCAB, mask_id=MASK, random=0, keep=0, generator=seeded())
+    _, targets = masked_lm(tokens, vocab_size=VOCAB, mask_id=MASK, random=0.0, keep=0.0, generator=seeded())
     logits = torch.randn(VOCAB, generator=seeded(2), dtype=torch.float64) + torch.zeros(300, 200, VOCAB)
     inputs, labels = replace_tokens(tokens, targets, logits, generator=seeded(3))
     chosen = targets != IGNORE
