@@ -130,14 +130,12 @@ def standing(folder: str | os.PathLike) -> Path:
 def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Fill a new folder beside the old one, wait until the disk has it, and only then give it the old one's name."""
     part, previous = _beside(path, "part"), _beside(path, "previous")
-    if previous.exists() and not path.exists():
-        os.rename(previous, path)  # a crash came between the two renames below
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     write(part)
     for file in [*part.iterdir(), part]:
         _flush(file)
-    if path.exists():
+    if path.exists():  # where a crash came between the two renames it does not, and the previous one stands
         shutil.rmtree(previous, ignore_errors=True)
         os.rename(path, previous)
     os.rename(part, path)
