@@ -1,6 +1,6 @@
 """Trains a tiny model in child processes that are killed, and compares what is left with a run that was not.
 
-    python killed.py run FOLDER            train 10 steps, or what is left of them, and say each step
+    python killed.py run FOLDER [STEP]     train 10 steps, or what is left of them, and say each step; wait after STEP
     python killed.py many FOLDER SEED N    kill N runs at random moments, and 8 inside the writing of a checkpoint
 
 The second prints one line of JSON. It forks, and never trains itself, so that its children start in a good state.
@@ -131,5 +131,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "run":
         for step in training(Path(sys.argv[2])):
             print(step.step, flush=True)
+            if sys.argv[3:] == [str(step.step)]:
+                time.sleep(60)
     else:
         many(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -1,11 +1,12 @@
 """The order of the data: whole epochs, the same again from a seed and a position, cut up between processes."""
 
+import itertools
 from functools import partial
 
 import pytest
 import torch
 
-from lmbook.pretraining import Batches, masked_lm
+from lmbook.pretraining import IGNORE, Batches, masked_lm
 
 VOCAB = 23
 
@@ -53,8 +54,9 @@ def test_batches_go_on_from_a_state(batches, objective):
 def test_seeds_and_positions_give_different_batches(batches):
     objective = partial(masked_lm, vocab_size=VOCAB, mask_id=0)
     assert not next(batches(seed=1))[0].equal(next(batches(seed=2))[0])
-    source = batches(objective=objective, batch_size=300)  # one batch an epoch: two draws over nearly the same text
-    assert not (next(source)[1] == -100).equal(next(source)[1] == -100)
+    source = batches(objective=objective, batch_size=100)
+    chosen = [(next(source)[1] != IGNORE) for _ in range(source.per_epoch + 1)]
+    assert len(chosen) == 4 and not any(one.equal(two) for one, two in itertools.combinations(chosen, 2))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
