@@ -12,6 +12,7 @@ import torch
 
 import lmbook.generation
 import lmbook.pretraining
+import lmbook.text
 import lmbook.transformer
 from lmbook import _checks
 from lmbook.generation import (
@@ -49,6 +50,29 @@ from lmbook.pretraining import (
     warmup_cosine,
     warmup_linear,
     weight_decay_groups,
+)
+from lmbook.text import (
+    BPE,
+    InterpolatedNGram,
+    NGram,
+    bits_per_byte,
+    candidate_pairs,
+    cooccurrences,
+    exact_unique,
+    glove_loss,
+    jaccard,
+    length_buckets,
+    minhash,
+    near_duplicates,
+    near_unique,
+    negative_sampling_loss,
+    noise_distribution,
+    pack,
+    pad,
+    perplexity,
+    read_documents,
+    shingles,
+    skip_gram_pairs,
 )
 from lmbook.transformer import (
     BERT,
@@ -114,6 +138,10 @@ def pair_config(**options):
 
 def gpt(**options):
     return GPT(gpt_config(**options))
+
+
+def glove(counts, **options):
+    return glove_loss(x(2, 3), x(2, 3), x(2), x(2), counts, **options)
 
 
 def bert():
@@ -556,11 +584,85 @@ PRETRAINING = [
     ("strategy", lambda: distribute(gpt(), "tensor"), ValueError, "strategy must be one of ddp, fsdp, got 'tensor'"),
 ]
 
+TEXT = [
+    ("bpe vocabulary", lambda: BPE({}, []), ValueError, "vocab may not be empty"),
+    ("order", lambda: NGram(0), ValueError, "order must be at least 1, got 0"),
+    ("add minus", lambda: NGram(2, k=-1), ValueError, "k must be at least 0 and finite, got -1"),
+    ("add NaN", lambda: NGram(2, k=nan), ValueError, "k must be at least 0 and finite, got nan"),
+    ("add None", lambda: NGram(2, k=None), TypeError, "k must be a number, got None"),
+    ("fit a string", lambda: NGram(2).fit("a b"), TypeError, "sequences must be a list .*got the string 'a b'"),
+    ("fit strings", lambda: NGram(2).fit(["a b"]), TypeError, r"sequences must .*\(text.split\(\) or .*got 'a b'"),
+    ("fit one sequence", lambda: NGram(2).fit([1, 2]), TypeError, "sequences must hold words in a sequence.*got 1"),
+    ("fit nothing", lambda: NGram(2).fit([[]]), ValueError, "sequences must hold at least one word, got none"),
+    ("fit no vocabulary", lambda: NGram(2).fit([[1]], vocab=[]), ValueError, "vocab .* at least one word, got none"),
+    ("fit a new word", lambda: NGram(2).fit([[5]], vocab=range(5)), ValueError, "vocabulary of 5, .*no <unk>, got 5"),
+    ("fit never", lambda: NGram(2).fit([[1]], min_count=0), ValueError, "min_count must be at least 1, got 0"),
+    ("not fitted", lambda: NGram(1).next_probs(), ValueError, r"no counts: call fit\(sequences\) first"),
+    ("not fitted word", lambda: NGram(2).prob("a"), ValueError, r"no counts: call fit\(sequences\) first"),
+    ("context", lambda: NGram(2).fit([["a"]]).prob("a", "the cat"), TypeError, "context must .* got 'the cat'"),
+    ("score text", lambda: NGram(2).fit([["a"]]).log_probs("a"), TypeError, "sequence must .*, got 'a'"),
+    ("draw none", lambda: NGram(2).fit([["a"]]).sample(0), ValueError, "n_words must be at least 1, got 0"),
+    ("weight one", lambda: InterpolatedNGram(2, weights=[1]), ValueError, r"weights must be order=2 .*got \[1\]"),
+    ("weight two", lambda: InterpolatedNGram(1, weights=[2]), ValueError, r"weights must .*\[0, 1\], got \[2\]"),
+    (
+        "no held-out",
+        lambda: InterpolatedNGram(1).fit([[1]]).fit_weights([]),
+        ValueError,
+        "sequences must hold at least one word, got none",
+    ),
+    ("perplexity none", lambda: perplexity([]), ValueError, "log_probs must hold at least one number, got none"),
+    ("perplexity of probs", lambda: perplexity([-1, 0.5]), ValueError, "log_probs must be at most 0, got 0.5"),
+    ("bits NaN", lambda: bits_per_byte([nan], 3), ValueError, "log_probs must be at most 0, got nan"),
+    ("no bytes", lambda: bits_per_byte([-1.0], 0), ValueError, "n_bytes must be at least 1, got 0"),
+    ("shingle width", lambda: shingles("a", width=0), ValueError, "width must be at least 1, got 0"),
+    ("shingles of bytes", lambda: shingles(b"a"), TypeError, "text must be a string, got bytes"),
+    ("jaccard lists", lambda: jaccard([1], [1]), TypeError, "a and b must be sets, got list and list"),
+    ("minhash a string", lambda: minhash("abc"), TypeError, "texts must be a sequence of strings, got 'abc'"),
+    ("minhash none", lambda: minhash(["a"], n_hashes=0), ValueError, "n_hashes must be at least 1, got 0"),
+    ("bands", lambda: candidate_pairs(minhash(["a"]), bands=7), ValueError, "by bands, got n_hashes=128, bands=7"),
+    ("signatures", lambda: candidate_pairs([[1]]), TypeError, "signatures must be an array .* got list"),
+    ("threshold", lambda: near_duplicates(["a"], threshold=0), ValueError, r"threshold .* in \(0, 1\], got 0"),
+    ("near width", lambda: near_unique(["a"], width=1.5), TypeError, "width must be an int, got 1.5"),
+    ("copies of numbers", lambda: exact_unique([1]), TypeError, r"texts must be a sequence of strings, got \[1\]"),
+    ("read one path", lambda: read_documents("a.txt"), TypeError, "paths must be a list of files, got 'a.txt'"),
+    ("read letters", lambda: read_documents([], separator=""), ValueError, "separator must be .* not empty, got ''"),
+    ("read no chunk", lambda: read_documents([], chunk_chars=0), ValueError, "chunk_chars must be at least 1, got 0"),
+    ("pack length", lambda: pack([], 0, 1), ValueError, "length must be at least 1, got 0"),
+    ("pack end", lambda: pack([], 4, None), TypeError, "eos must be an int, got None"),
+    ("pack text", lambda: next(pack(["ab"], 4, 1)), TypeError, "documents must hold ints, got 'a' in number 0"),
+    ("pack one text", lambda: next(pack([[1], 2], 4, 1)), TypeError, "documents must be sequences .* 2 as number 1"),
+    ("pack floats", lambda: next(pack([x(3)], 4, 1)), TypeError, "documents must hold ints, got 0.0 in number 0"),
+    ("pad nothing", lambda: pad([], 0), ValueError, r"batch must hold .*got lengths \[\]"),
+    ("pad empty", lambda: pad([[1], []], 0), ValueError, r"batch must hold .*got lengths \[1, 0\]"),
+    ("pad a half", lambda: pad([[1], [0.5]], 0), TypeError, r"batch\[1\] must be int32 or int64, got torch.float32"),
+    ("pad side", lambda: pad([[1]], 0, side="top"), ValueError, "side must be one of left, right, got 'top'"),
+    ("pad id", lambda: pad([[1]], None), TypeError, "pad_id must be an int, got None"),
+    ("bucket size", lambda: length_buckets([1], 0), ValueError, "batch_size must be at least 1, got 0"),
+    ("bucket lengths", lambda: length_buckets([1, 0], 2), ValueError, r"lengths must be ints .*got \[1, 0\]"),
+    ("window", lambda: skip_gram_pairs(ids(4), 0), ValueError, "window must be at least 1, got 0"),
+    ("few words", lambda: skip_gram_pairs(ids(1), 2), ValueError, r"ids must be .* at least 2 .*shape \(1,\)"),
+    ("floats for words", lambda: skip_gram_pairs(x(4), 2), TypeError, "ids must be int32 or int64, got torch.float32"),
+    ("noise of none", lambda: noise_distribution(x(3)), ValueError, "counts must be .* not all 0"),
+    ("noise minus", lambda: noise_distribution(one(3) - 2), ValueError, "counts must be .* at least 0"),
+    (
+        "negatives",
+        lambda: negative_sampling_loss(x(2, 3), x(2, 3), x(2, 5, 4)),
+        ValueError,
+        r"negatives must be .*got \(2, 3\), \(2, 3\), \(2, 5, 4\)",
+    ),
+    ("near id", lambda: cooccurrences(ids(3) + 5, 5), ValueError, r"ids must be in \[0, 5\), got values from 5"),
+    ("near rank", lambda: cooccurrences(ids(3, 2), 5), ValueError, r"ids must be \(tokens,\) .*shape \(3, 2\)"),
+    ("glove zero", lambda: glove(x(2)), ValueError, "counts must be above 0, got 0.0"),
+    ("glove shape", lambda: glove(one(3)), ValueError, r"counts must be .*\(2,\), \(3,\)\]"),
+    ("glove maximum", lambda: glove(one(2), x_max=0.0), ValueError, "x_max must be above 0, got 0.0"),
+]
+
 # fmt: on
-ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION + FILTERS + DECODERS + PRETRAINING
-PUBLIC = {*lmbook.transformer.__all__, *lmbook.generation.__all__, *lmbook.pretraining.__all__}
+ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION + FILTERS + DECODERS + PRETRAINING + TEXT
+ROOMS = (lmbook.text, lmbook.transformer, lmbook.generation, lmbook.pretraining)
+PUBLIC = {name for room in ROOMS for name in room.__all__}
 WITHOUT_ARGUMENTS = {
-    "IGNORE", "Step", "rank_and_size", "start",  # nothing to refuse
+    "GPT2_PATTERN", "IGNORE", "SMOLLM2_PATTERN", "Step", "UNK", "rank_and_size", "start",  # nothing to refuse
     "bert_base", "bert_large", "gpt2_large", "gpt2_medium", "gpt2_small", "gpt2_xl", "llama2_7b", "llama3_8b",
     "minilm_l6", "smollm2_135m", "t5_base", "t5_large", "t5_small", "transformer_base",
 }  # fmt: skip
