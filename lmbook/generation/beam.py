@@ -47,8 +47,8 @@ def beam_search(
     Raises:
         ValueError: several prompts, fewer than 1 beam or token, a negative length_penalty, NaN in the logits.
 
-    Source: Graves 2012, alg. 1 (search); Wu et al. 2016, sec. 7 (length ** alpha, the form that leads to their eq. 14;
-    eq. 14 itself divides by ((5 + length) / 6) ** alpha). Book: decoding.
+    Source: Sutskever et al. 2014, sec. 3.2, after Graves 2012 (search); Wu et al. 2016, sec. 7 (length ** alpha, the
+    form that leads to their eq. 14; eq. 14 itself divides by ((5 + length) / 6) ** alpha). Book: decoding.
     """
     check_prompt(ids, n_tokens, stop_ids)
     check_positive(n_beams=n_beams)

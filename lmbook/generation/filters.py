@@ -12,7 +12,7 @@ from lmbook._checks import check_above_zero, check_float, check_integers, check_
 def top_k(logits: Float[Tensor, "*B V"], k: int) -> Float[Tensor, "*B V"]:
     """Keep the k likeliest tokens, and any that tie with the last of them.
 
-    Source: Fan et al. 2018, with k = 10. Book: decoding.
+    Source: Fan et al. 2018, sec. 5.4, with k = 10. Book: decoding.
     """
     check_logits(logits)
     check_positive(k=k)

@@ -23,7 +23,8 @@ def distribution(
     Raises:
         ValueError: a negative temperature; NaN, +inf, or -inf for every token, in the logits.
 
-    Source: softmax(logits / temperature): Ackley et al. 1985, eq. 5. Book: decoding.
+    Source: softmax(logits / temperature): Holtzman et al. 2020, eq. 4; for two states Ackley et al. 1985, eq. 5.
+    Book: decoding.
     """
     check_numbers(logits)
     if not isinstance(temperature, (int, float)):
@@ -55,7 +56,7 @@ def sample(
 ) -> Int[Tensor, "*B"]:
     """Draw one token from each row's ``distribution``, which documents the arguments.
 
-    Source: Fan et al. 2018; Holtzman et al. 2020, sec. 3. Book: decoding.
+    Source: Fan et al. 2018, sec. 5.4; Holtzman et al. 2020, sec. 3. Book: decoding.
     """
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     probabilities = distribution(logits, **options)

@@ -13,14 +13,19 @@ from lmbook.pretraining.objectives import (
     replaced_token_loss,
     sentence_pairs,
 )
+from lmbook.pretraining.recipe import SHAKESPEARE, Recipe, Run, cache_folder, trained
 from lmbook.pretraining.schedule import warmup_cosine, warmup_linear, weight_decay_groups
 from lmbook.pretraining.spans import shift_right, span_corruption
 
 __all__ = [
     "IGNORE",
+    "SHAKESPEARE",
     "Batches",
+    "Recipe",
+    "Run",
     "Step",
     "adamw",
+    "cache_folder",
     "causal_lm",
     "distribute",
     "evaluate",
@@ -37,6 +42,7 @@ __all__ = [
     "span_corruption",
     "start",
     "train",
+    "trained",
     "warmup_cosine",
     "warmup_linear",
     "weight_decay_groups",

@@ -42,7 +42,8 @@ def distribute(model: nn.Module, strategy: str = "ddp") -> nn.Module:
         strategy: "ddp" keeps the whole model in each process; "fsdp" keeps a share of every weight, and gathers those
             of one `Block` at a time.
 
-    Source: Li et al. 2020 (PyTorch Distributed), sec. 3; Zhao et al. 2023 (PyTorch FSDP), sec. 3. Book: efficiency.
+    Source: Li et al. 2020 (PyTorch Distributed), sec. 3; Zhao et al. 2023 (PyTorch FSDP, its first version), sec. 3.
+    Book: efficiency.
     """
     check_choice(("ddp", "fsdp"), strategy=strategy)
     if not dist.is_initialized():

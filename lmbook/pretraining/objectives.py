@@ -68,9 +68,10 @@ def masked_lm(
     Args:
         special_ids: tokens that are never chosen ([CLS], [SEP], padding).
         rate: share of the other tokens that are chosen, each by itself. The published code of BERT chooses exactly
-            this share of every sequence; here the number varies, as in RoBERTa.
+            this share of every sequence; here the number varies, as in transformers.
         random: share of the chosen tokens that are replaced by a token drawn from the whole vocabulary.
-        keep: share of the chosen tokens that stay as they are. ELECTRA has random=0.0, keep=0.0.
+        keep: share of the chosen tokens that stay as they are. ELECTRA has random=0.0, keep=0.0 (its
+            published code has keep=0.15).
 
     Source: Devlin et al. 2019 (BERT), sec. 3.1 and appendix A.1. Book: objectives.
     """
@@ -160,7 +161,7 @@ def replace_tokens(
         logits: what the generator, a masked language model, said at every position.
         mask: True where a token is real; padding has no label.
 
-    Source: Clark et al. 2020 (ELECTRA), sec. 2 and eq. 1. Book: objectives.
+    Source: Clark et al. 2020 (ELECTRA), sec. 2. Book: objectives.
     """
     check_tokens(tokens)
     chosen = _check_targets(logits, masked_targets, tokens.shape, logits.shape[-1], name="masked_targets")

@@ -46,7 +46,8 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
     Embeddings are the tokens', segments' and learned positions' vectors and T5's biases: a rare token gets few
     gradients and would fade away under a decay that comes at every step. A matrix that is tied to the embeddings counts
-    once, as an embedding. Frozen parameters are left out. GPT-3 and nanoGPT decay embeddings too.
+    once, as an embedding. Frozen parameters are left out. nanoGPT and the published code of BERT
+    decay embeddings too.
 
     Source: Loshchilov and Hutter 2019 (AdamW); Devlin et al. 2019, published code, for biases and norms.
     Book: pretraining.

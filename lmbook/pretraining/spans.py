@@ -55,7 +55,7 @@ def span_corruption(
 def shift_right(targets: Int[Tensor, "B T"], start_id: int) -> Int[Tensor, "B T"]:
     """What a decoder sees while it says the targets: start_id, then all targets but the last.
 
-    Source: Raffel et al. 2020 (T5), sec. 2.1. Book: objectives.
+    Source: Vaswani et al. 2017, sec. 3.1 and fig. 1 (outputs shifted right). Book: objectives.
     """
     check_tokens(targets, name="targets")
     return F.pad(targets[:, :-1], (1, 0), value=start_id).where(F.pad(targets[:, :-1], (1, 0)) != IGNORE, start_id)

@@ -17,7 +17,7 @@ FLOORS = [  # a room may import from its own folder and from the floors above it
 ]
 FOR_ALL = {"_checks"}
 NEVER_AT_IMPORT_TIME = {"plotting", "kernels"}
-BASE = {"torch", "numpy", "matplotlib", "einops", "jaxtyping", "safetensors", "tqdm", "regex"}
+BASE = {"torch", "numpy", "matplotlib", "einops", "jaxtyping", "safetensors", "tqdm", "regex", "filelock"}
 LONGEST_FILE, LARGEST_PACKAGE = 250, 4000  # lines of a file; lines of code of the package
 
 
