@@ -16,6 +16,7 @@ WITH_NODE := PATH="$$PATH:$(CURDIR)/.venv/bin"
 VENV := .venv/.installed
 WEB := web/node_modules/.installed
 HTML := _build/html/.built
+MODEL := _build/playground/model.json
 SOURCES := _config.yml _toc.yml web/bookweb.py \
 	$(shell find book lmbook web/static web/templates -type f ! -name '*.pyc' ! -path '*/.ipynb_checkpoints/*')
 
@@ -65,7 +66,11 @@ $(WEB): web/package.json web/package-lock.json | $(VENV)
 	cd web && $(WITH_NODE) npm ci --ignore-scripts --loglevel=error
 	touch $@
 
+# The model of the pretraining chapter, which is trained where it is not yet kept, for the playground page.
+$(MODEL): scripts/playground.py $(wildcard lmbook/text/*.py lmbook/transformer/*.py lmbook/pretraining/*.py) $(VENV)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/playground.py --out $(@D)
+
 # Always the whole book: an incremental build hides the warnings of the pages that it skips.
-$(HTML): $(SOURCES) $(VENV) $(WEB)
+$(HTML): $(SOURCES) $(MODEL) $(VENV) $(WEB)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
 	touch $@

@@ -53,8 +53,10 @@ from lmbook.pretraining import (
 )
 from lmbook.text import (
     BPE,
+    GloVe,
     InterpolatedNGram,
     NGram,
+    SkipGram,
     bits_per_byte,
     candidate_pairs,
     cooccurrences,
@@ -654,6 +656,8 @@ TEXT = [
     ("near rank", lambda: cooccurrences(ids(3, 2), 5), ValueError, r"ids must be \(tokens,\) .*shape \(3, 2\)"),
     ("glove zero", lambda: glove(x(2)), ValueError, "counts must be above 0, got 0.0"),
     ("glove shape", lambda: glove(one(3)), ValueError, r"counts must be .*\(2,\), \(3,\)\]"),
+    ("glove words", lambda: GloVe(0, 8), ValueError, "vocab_size must be at least 1, got 0"),
+    ("skip-gram width", lambda: SkipGram(8, 2.5), TypeError, "d_model must be an int, got 2.5"),
     ("glove maximum", lambda: glove(one(2), x_max=0.0), ValueError, "x_max must be above 0, got 0.0"),
 ]
 

@@ -11,6 +11,7 @@ from sphinx.errors import ExtensionError
 
 WEB = Path(__file__).parent
 MODULES = WEB / "node_modules"
+MODEL = WEB.parent / "_build" / "playground"  # what scripts/playground.py writes; the book can be built without it
 # What pages load, as (folder of the npm package, folder under _static, patterns of the files needed).
 ASSETS = [
     ("mathjax/es5", "mathjax", ["startup.js", "core.js", "input/tex.js", "input/tex/extensions/*.js",
@@ -62,6 +63,10 @@ def copy_assets(app):
                 copy = Path(app.outdir, "_static", target, file.relative_to(MODULES / source))
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)
+    model = Path(app.outdir, "_static", "playground", "model")
+    shutil.rmtree(model, ignore_errors=True)
+    if MODEL.is_dir():
+        shutil.copytree(MODEL, model)
 
 
 def silence(app):
@@ -78,6 +83,12 @@ def has(doctree, *names):
 def load(app, context, doctree):
     """Load on a page only what it needs."""
     unneeded = ["thebe"]
+    if 'id="lm-playground"' in context.get("body", ""):
+        app.add_js_file("playground/playground.js", type="module")
+        app.add_css_file("playground/playground.css")
+        weights = MODEL / "weights.bin"  # the page is told whether they are there, and asks for nothing that is not
+        size = weights.stat().st_size if weights.exists() else 0
+        context["body"] = context["body"].replace('data-bytes=""', f'data-bytes="{size}"')
     if has(doctree, "mermaid"):
         app.add_js_file("diagrams.js", type="module")
     if has(doctree, "math", "math_block"):

@@ -13,13 +13,14 @@ from lmbook.pretraining.objectives import (
     replaced_token_loss,
     sentence_pairs,
 )
-from lmbook.pretraining.recipe import SHAKESPEARE, Recipe, Run, cache_folder, trained
+from lmbook.pretraining.recipe import SHAKESPEARE, SHAKESPEARE_LARGE, Recipe, Run, cache_folder, trained
 from lmbook.pretraining.schedule import warmup_cosine, warmup_linear, weight_decay_groups
 from lmbook.pretraining.spans import shift_right, span_corruption
 
 __all__ = [
     "IGNORE",
     "SHAKESPEARE",
+    "SHAKESPEARE_LARGE",
     "Batches",
     "Recipe",
     "Run",

@@ -3,6 +3,8 @@
 from lmbook.text.bpe import BPE
 from lmbook.text.dedup import candidate_pairs, exact_unique, jaccard, minhash, near_duplicates, near_unique, shingles
 from lmbook.text.embeddings import (
+    GloVe,
+    SkipGram,
     cooccurrences,
     glove_loss,
     negative_sampling_loss,
@@ -14,8 +16,8 @@ from lmbook.text.packing import length_buckets, pack, pad, read_documents
 from lmbook.text.pieces import GPT2_PATTERN, SMOLLM2_PATTERN
 
 __all__ = [
-    "BPE", "GPT2_PATTERN", "SMOLLM2_PATTERN", "UNK", "InterpolatedNGram", "NGram", "bits_per_byte", "candidate_pairs",
-    "cooccurrences", "exact_unique", "glove_loss", "jaccard", "length_buckets", "minhash", "near_duplicates",
-    "near_unique", "negative_sampling_loss", "noise_distribution", "pack", "pad", "perplexity", "read_documents",
-    "shingles", "skip_gram_pairs",
+    "BPE", "GPT2_PATTERN", "SMOLLM2_PATTERN", "UNK", "GloVe", "InterpolatedNGram", "NGram", "SkipGram", "bits_per_byte",
+    "candidate_pairs", "cooccurrences", "exact_unique", "glove_loss", "jaccard", "length_buckets", "minhash",
+    "near_duplicates", "near_unique", "negative_sampling_loss", "noise_distribution", "pack", "pad", "perplexity",
+    "read_documents", "shingles", "skip_gram_pairs",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Vectors of words from the words around them: skip-gram with negative sampling, and GloVe."""
 
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -11,7 +12,8 @@ from lmbook._checks import check_above_zero, check_float, check_integers, check_
 def skip_gram_pairs(ids: Int[Tensor, "T"], window: int) -> tuple[Int[Tensor, "B"], Int[Tensor, "B"]]:
     """Each word with each of the words at most window before or after it: (centres, contexts).
 
-    The source draws a smaller window for each word, which takes distant words less often; here all pairs are given.
+    The published code draws a smaller window for each word, which takes distant words less often; here all pairs are
+    given.
 
     Source: Mikolov et al. 2013 (Distributed Representations), eq. 1. Book: word-embeddings.
     """
@@ -49,7 +51,7 @@ def negative_sampling_loss(
         shapes = ", ".join(str(tuple(vectors.shape)) for vectors in (centres, contexts, negatives))
         raise ValueError(f"centres, contexts and negatives must be (B, D), (B, D) and (B, N, D), got {shapes}")
     near = F.logsigmoid((centres * contexts).sum(-1))
-    far = F.logsigmoid(-torch.einsum("b d, b n d -> b n", centres, negatives)).sum(-1)
+    far = F.logsigmoid(-(centres.unsqueeze(1) * negatives).sum(-1)).sum(-1)
     return -(near + far).mean()
 
 
@@ -96,6 +98,65 @@ def glove_loss(
     weights = (counts / x_max).clamp(max=1.0) ** alpha
     errors = (words * contexts).sum(-1) + word_biases + context_biases - counts.log()
     return (weights * errors**2).sum()
+
+
+class SkipGram(nn.Module):
+    """Two tables of vectors whose dot product scores how well a word and a context fit.
+
+    Attributes:
+        words: vectors of the words as centres, the ones that are kept; small random numbers at first.
+        contexts: vectors of the words as contexts; zeros at first, as in the authors' program.
+
+    Source: Mikolov et al. 2013, sec. 2.2. Book: word-embeddings.
+    """
+
+    def __init__(self, vocab_size: int, d_model: int):
+        super().__init__()
+        check_positive(vocab_size=vocab_size, d_model=d_model)
+        self.words, self.contexts = nn.Embedding(vocab_size, d_model), nn.Embedding(vocab_size, d_model)
+        nn.init.uniform_(self.words.weight, -0.5 / d_model, 0.5 / d_model)
+        nn.init.zeros_(self.contexts.weight)
+
+    def forward(self, centres: Int[Tensor, "B"], contexts: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
+        """Log-odds that the pair comes from the text and not from the noise."""
+        return (self.words(centres) * self.contexts(contexts)).sum(-1)
+
+    def loss(
+        self, centres: Int[Tensor, "B"], contexts: Int[Tensor, "B"], negatives: Int[Tensor, "B N"]
+    ) -> Float[Tensor, ""]:
+        return negative_sampling_loss(self.words(centres), self.contexts(contexts), self.contexts(negatives))
+
+
+class GloVe(nn.Module):
+    """Two tables of vectors and biases that give the logarithm of how often two words stand near each other.
+
+    Attributes:
+        words, contexts: the two tables; their roles are alike, and their sum is what is used afterwards.
+        word_biases, context_biases: a number for each word.
+
+    Source: Pennington et al. 2014, eq. 7. Book: word-embeddings.
+    """
+
+    def __init__(self, vocab_size: int, d_model: int):
+        super().__init__()
+        check_positive(vocab_size=vocab_size, d_model=d_model)
+        self.words, self.contexts = nn.Embedding(vocab_size, d_model), nn.Embedding(vocab_size, d_model)
+        for table in (self.words, self.contexts):
+            nn.init.uniform_(table.weight, -0.5 / d_model, 0.5 / d_model)
+        self.word_biases = nn.Parameter(torch.zeros(vocab_size))
+        self.context_biases = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, words: Int[Tensor, "B"], contexts: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
+        dots = (self.words(words) * self.contexts(contexts)).sum(-1)
+        return dots + self.word_biases[words] + self.context_biases[contexts]
+
+    def loss(
+        self, words: Int[Tensor, "B"], contexts: Int[Tensor, "B"], counts: Float[Tensor, "B"], *, x_max: float = 100.0
+    ) -> Float[Tensor, ""]:
+        """The `glove_loss` of some pairs, as their mean."""
+        vectors = self.words(words), self.contexts(contexts)
+        biases = self.word_biases[words], self.context_biases[contexts]
+        return glove_loss(*vectors, *biases, counts, x_max=x_max) / len(counts)
 
 
 def _check_text(ids: Tensor) -> None:
