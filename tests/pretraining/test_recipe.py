@@ -132,9 +132,13 @@ def test_other_code_has_another_key(tmp_path, monkeypatch):
         (tmp_path / room).mkdir()
         (tmp_path / room / "code.py").write_text("x = 1")
     monkeypatch.setattr(recipe, "__file__", str(tmp_path / "pretraining" / "recipe.py"))
+    recipe._digest.cache_clear()
     before = SMALL.key
     (tmp_path / "text" / "code.py").write_text("x = 2")
+    assert before == SMALL.key  # one process, one code: what it has loaded does not change any more
+    recipe._digest.cache_clear()
     assert before != SMALL.key
+    recipe._digest.cache_clear()
 
 
 def test_the_folder_is_the_users(monkeypatch, tmp_path):
