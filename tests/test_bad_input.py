@@ -32,6 +32,8 @@ from lmbook.generation import (
 )
 from lmbook.pretraining import (
     Batches,
+    Recipe,
+    Run,
     adamw,
     causal_lm,
     distribute,
@@ -47,6 +49,7 @@ from lmbook.pretraining import (
     shift_right,
     span_corruption,
     train,
+    trained,
     warmup_cosine,
     warmup_linear,
     weight_decay_groups,
@@ -202,6 +205,11 @@ def pairs(documents=(((5,), (6,)), ((7,),)), n=1, **options):
 
 def spans(tokens=None, **options):
     return span_corruption(ids(1, 9) if tokens is None else tokens, **({"sentinel_ids": [9, 8]} | options))
+
+
+def recipe(**options):
+    options = {"corpus": "shakespeare", "n_held_out": 1, "model": gpt_config(), "steps": 9, "batch_size": 1} | options
+    return Recipe(lr=1.0, warmup=1, **options)
 
 
 def text_batches(tokens=None, **options):
@@ -546,6 +554,11 @@ PRETRAINING = [
     ("same sentinels", lambda: spans(sentinel_ids=[9, 9, 8]), ValueError, "sentinel_ids must .*different"),
     ("sentinel text", lambda: span_corruption(ids(1, 9), sentinel_ids=[0, 1]), ValueError, "tokens must not hold any"),
     ("shift list", lambda: shift_right([1, 2], 0), TypeError, "targets must be a tensor, got list"),
+    ("recipe's model", lambda: recipe(model="gpt2"), TypeError, "model must be a GPTConfig, got str"),
+    ("recipe's memory", lambda: recipe(beta2=1.5), ValueError, "beta2 .* got 1.5"),
+    ("recipe's documents", lambda: recipe(n_held_out=0), ValueError, "n_held_out must be at least 1, got 0"),
+    ("run of no recipe", lambda: Run("shakespeare"), TypeError, "recipe must be a Recipe, got str"),
+    ("trained on no recipe", lambda: trained("shakespeare"), TypeError, "recipe must be a Recipe, got str"),
     ("cosine warm-up", lambda: warmup_cosine(1, warmup=9, total=9, peak=1.0), ValueError, "warmup .*- 1 = 8, got 9"),
     ("cosine floor", lambda: warmup_cosine(1, warmup=1, total=9, peak=1.0, floor=2.0), ValueError, "floor .*peak=1.0"),
     ("linear step", lambda: warmup_linear(-1, warmup=1, total=9, peak=1.0), ValueError, "step must be at least 0"),
@@ -666,7 +679,8 @@ ROWS = CHECKS + ATTENTION + HEADS + POSITIONS + LAYERS + MODELS + GENERATION + F
 ROOMS = (lmbook.text, lmbook.transformer, lmbook.generation, lmbook.pretraining)
 PUBLIC = {name for room in ROOMS for name in room.__all__}
 WITHOUT_ARGUMENTS = {
-    "GPT2_PATTERN", "IGNORE", "SMOLLM2_PATTERN", "Step", "UNK", "rank_and_size", "start",  # nothing to refuse
+    "GPT2_PATTERN", "IGNORE", "SHAKESPEARE", "SHAKESPEARE_LARGE", "SMOLLM2_PATTERN", "Step", "UNK", "cache_folder",
+    "rank_and_size", "start",  # nothing to refuse
     "bert_base", "bert_large", "gpt2_large", "gpt2_medium", "gpt2_small", "gpt2_xl", "llama2_7b", "llama3_8b",
     "minilm_l6", "smollm2_135m", "t5_base", "t5_large", "t5_small", "transformer_base",
 }  # fmt: skip

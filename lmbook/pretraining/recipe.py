@@ -14,7 +14,7 @@ from filelock import FileLock
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from lmbook._checks import check_positive
+from lmbook._checks import check_fraction, check_positive
 from lmbook.pretraining.batches import Batches
 from lmbook.pretraining.checkpoint import load_checkpoint, save_checkpoint
 from lmbook.pretraining.loop import Step, adamw, train
@@ -57,12 +57,15 @@ class Recipe:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, GPTConfig):
+            raise TypeError(f"model must be a GPTConfig, got {type(self.model).__name__}")
+        check_fraction(beta2=self.beta2)
         check_positive(n_held_out=self.n_held_out, steps=self.steps, batch_size=self.batch_size)
         warmup_cosine(1, warmup=self.warmup, total=self.steps, peak=self.lr)  # refuses what it cannot use
 
     @property
     def key(self) -> str:
-        """A name for what the recipe makes: other settings, code of this package or version of torch, another name."""
+        """A name that changes with the settings, with the code that carries them out, and with the version of torch."""
         settings = json.dumps([dataclasses.asdict(self), torch.__version__, _digest()])
         return f"{self.corpus}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
 
@@ -100,6 +103,8 @@ class Run:
     def __init__(
         self, recipe: Recipe, *, device: str | torch.device = "cpu", folder: str | os.PathLike | None = None
     ) -> None:
+        if not isinstance(recipe, Recipe):
+            raise TypeError(f"recipe must be a Recipe, got {type(recipe).__name__}")
         self.recipe, self.folder = recipe, Path(folder or cache_folder()) / recipe.key
         self.model = GPT(recipe.model)
         self.model.reset_parameters(Generator().manual_seed(recipe.seed))
