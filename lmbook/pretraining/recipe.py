@@ -85,7 +85,7 @@ _small = _llama(max_len=128, d_model=64, n_layers=2, n_heads=2, d_ff=176)
 _large = _llama(max_len=256, d_model=384, n_layers=6, n_heads=6, d_ff=1024, dropout=0.2)
 
 #: Plays and poems of Shakespeare, two minutes on one core of a CPU.
-SHAKESPEARE = _plays(model=_small, steps=4000, batch_size=4, lr=3e-3, warmup=200)
+SHAKESPEARE = _plays(model=_small, steps=3000, batch_size=4, lr=3e-3, warmup=150)
 
 #: The same text for a GPU: 12 million parameters, many epochs.
 SHAKESPEARE_LARGE = _plays(model=_large, steps=3000, batch_size=32, lr=1e-3, warmup=100, beta2=0.99)
