@@ -138,7 +138,7 @@ class Run:
         """The steps that were done, as `train` yielded them."""
         path = self.folder / "history.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        steps = {step.step: step for step in (Step(**json.loads(line)) for line in lines)}
+        steps = {step.step: step for step in (Step(**json.loads(line)) for line in lines if line.endswith("}"))}
         return [steps[number] for number in sorted(steps)]
 
     def steps(self) -> Iterator[Step]:
@@ -154,7 +154,9 @@ class Run:
             else:
                 for step in self._train(device):
                     with open(self.folder / "history.jsonl", "a", encoding="utf-8") as file:
-                        file.write(json.dumps(dataclasses.asdict(step)) + "\n")
+                        file.write(
+                            "\n" + json.dumps(dataclasses.asdict(step))
+                        )  # a line cut short by a crash stays alone
                     yield step
         load_checkpoint(self.folder / "best", self.model)
         self.model.eval()

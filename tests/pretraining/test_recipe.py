@@ -92,7 +92,19 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(tmp_path):
     steps.close()
     broken = trained(SMALL, folder=tmp_path / "broken")
     assert same(whole.model, broken.model) and broken.history == whole.history
-    assert len((broken.folder / "history.jsonl").read_text().splitlines()) == 26  # 13, and from 13 on again
+    assert len((broken.folder / "history.jsonl").read_text().strip().splitlines()) == 26  # 13, and from 13 on again
+
+
+def test_a_line_that_was_cut_short_is_done_again(tmp_path):
+    whole = trained(SMALL, folder=tmp_path / "whole")
+    steps = Run(SMALL, folder=tmp_path / "broken").steps()
+    for _ in range(13):
+        next(steps)
+    steps.close()
+    with open(tmp_path / "broken" / SMALL.key / "history.jsonl", "r+") as file:
+        file.truncate(len(file.read()) - 40)
+    broken = trained(SMALL, folder=tmp_path / "broken")
+    assert broken.history == whole.history and same(whole.model, broken.model)
 
 
 def test_two_processes_make_one_run(tmp_path):
@@ -102,7 +114,9 @@ def test_two_processes_make_one_run(tmp_path):
     ]
     keys = {process.communicate(timeout=120)[0].decode().strip() for process in both}
     assert [process.returncode for process in both] == [0, 0] and keys == {SMALL.key}
-    steps = [json.loads(line)["step"] for line in (tmp_path / SMALL.key / "history.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / SMALL.key / "history.jsonl").read_text().strip().splitlines()
+    ]
     assert steps == list(range(1, 26))  # the second one waited, and trained nothing
 
 
