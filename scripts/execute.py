@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-KEPT_OF_A_CELL = ("tags", "mystnb")
+KEPT_OF_A_CELL = ("tags", "mystnb", "lmbook")
 KEPT_OF_A_NOTEBOOK = ("lmbook",)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -71,13 +71,18 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen: dict[str, int] = {}
+    inside = False  # a solution
     for cell in notebook.cells:
         key = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         seen[key] = seen.get(key, 0) + 1
         cell.id = key if seen[key] == 1 else f"{key}-{seen[key]}"
         cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in KEPT_OF_A_CELL if cell.metadata.get(k)})
-        if cell.cell_type == "code":
+        if cell.cell_type == "markdown":
+            inside = "{solution-start}" in cell.source or inside and "{solution-end}" not in cell.source
+        else:
             cell.outputs = list(_outputs(cell.outputs))
+            if inside:  # Jupyter folds it; the page does so by itself
+                cell.metadata["jupyter"] = {"source_hidden": True}
 
 
 def _outputs(outputs):

@@ -3,6 +3,6 @@
 In a chapter: ``from lmbook.exercises import attention as check``, then ``check.scores(my_scores)``.
 """
 
-from .core import WrongAnswer, compare, exercise, exercises_in
+from .core import WrongAnswer, compare, exercise, exercises_in, near
 
-__all__ = ["WrongAnswer", "compare", "exercise", "exercises_in"]
+__all__ = ["WrongAnswer", "compare", "exercise", "exercises_in", "near"]

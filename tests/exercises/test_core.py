@@ -32,8 +32,8 @@ WRONG = [
 ]
 
 
-def test_a_planted_exercise_three_ways(check_three_ways):
-    check_three_ways(row_sums, stub=stub, reference=reference, wrong=WRONG)
+def test_a_planted_exercise_three_ways(check_four_ways):
+    check_four_ways(row_sums, stub=stub, reference=reference, wrong=WRONG)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_a_planted_exercise_three_ways(check_three_ways):
         ({"reference": WRONG[0][0]}, "expected shape"),
     ],
 )
-def test_the_harness_refuses_a_bad_table(check_three_ways, change, complaint):
+def test_the_harness_refuses_a_bad_table(check_four_ways, change, complaint):
     table = {"stub": stub, "reference": reference, "wrong": WRONG} | change
     with pytest.raises((AssertionError, pytest.fail.Exception), match=complaint):
-        check_three_ways(row_sums, **table)
+        check_four_ways(row_sums, **table)
 
 
 def test_stubs_are_recognised():

@@ -1,4 +1,4 @@
-"""The exercises of the chapter on scaling laws, three ways."""
+"""The exercises of the chapter on scaling laws, four ways."""
 
 import math
 
@@ -132,5 +132,5 @@ TABLE = [
 
 
 @pytest.mark.parametrize("checker, ways", TABLE, ids=[checker.__name__ for checker, _ in TABLE])
-def test_three_ways(checker, ways, check_three_ways):
-    check_three_ways(checker, **ways)
+def test_four_ways(checker, ways, check_four_ways):
+    check_four_ways(checker, **ways)

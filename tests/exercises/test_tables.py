@@ -1,7 +1,7 @@
 """Every exercise of the book stands in the table of its chapter, tests/exercises/test_<chapter>.py.
 
 Such a file holds a list named TABLE of (checker, {"stub": ..., "reference": ..., "wrong": [...]}), and a test that
-hands each entry to the fixture check_three_ways.
+hands each entry to the fixture check_four_ways.
 """
 
 import importlib
@@ -33,7 +33,7 @@ def table_of(path: Path) -> list:
 def test_every_exercise_is_tested_three_ways(chapter):
     path = Path(__file__).parent / f"test_{chapter}.py"
     assert path.exists(), f"lmbook/exercises/{chapter}.py has no {path.name} beside this file"
-    assert "check_three_ways(" in path.read_text(encoding="utf-8"), f"{path.name} never calls check_three_ways"
+    assert "check_four_ways(" in path.read_text(encoding="utf-8"), f"{path.name} never calls check_four_ways"
     checkers = exercises_in(importlib.import_module(f"lmbook.exercises.{chapter}"))
     assert checkers, f"lmbook/exercises/{chapter}.py defines no exercise"
     untested = missing(checkers, table_of(path))
