@@ -8,6 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
 import comparing  # noqa: E402
 
+pytest_plugins = ["pytester"]
+
 if os.environ.get("LMBOOK_TYPECHECK") == "1":
     from jaxtyping import install_import_hook
 

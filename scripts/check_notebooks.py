@@ -6,10 +6,12 @@ Each check takes a notebook and yields its complaints; tests/book/test_notebooks
 """
 
 import ast
+import itertools
 import re
 import sys
 
 import nbformat
+from comparing import DECLARED, IGNORED, NOT_COMPARED, has_assert, numbers, tree
 
 from lmbook.text.corpora import available
 
@@ -21,7 +23,9 @@ NOT_OF_THE_MACHINE = {"image/png", "image/jpeg", "image/svg+xml"}
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s"'(=\[,])(?:file://)?/(?:[\w.@+-]+/)+[\w.@+-]+|\b[A-Za-z]:\\\w""", re.M)
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 INSTALL = re.compile(r"^\s*[!%]+.*\b(pip|pip3|uv|conda|mamba|apt|apt-get)\b", re.M)
-REASON = re.compile(r"^\s*# not compared: \S.{9,}", re.M)
+ABOUT_COMPARING = re.compile(r"#\s*(not compared|compared within)", re.I)
+NUMBERED_DOCUMENT = re.compile(r"\bdocuments?\s+\d", re.I)
+CLOSING_NOTE = "## In the documents"
 FORBIDDEN_TAGS = {"nbval-skip", "skip-execution", "nbval-raises-exception", "nbval-check-output"}
 EXTRAS = {
     "hf": ("lmbook.interop", "transformers", "tokenizers", "huggingface_hub", "gguf"),
@@ -75,7 +79,7 @@ def metadata_is_plain(notebook):
     if kept != METADATA:
         yield f"metadata depends on the machine, run scripts/execute.py: {kept}"
     for cell in notebook.cells:
-        if extra := set(cell.metadata) - {"tags", "mystnb"}:
+        if extra := set(cell.metadata) - {"tags", "mystnb", "lmbook", "jupyter"}:
             yield f"cell metadata {sorted(extra)}"
         if forbidden := tags(cell) & FORBIDDEN_TAGS:
             yield f"the tag {sorted(forbidden)} would keep a cell from being tested"
@@ -105,10 +109,39 @@ def nothing_is_installed(notebook):
             yield f"an install cell: {found.group().strip()}"
 
 
-def ignored_outputs_have_a_reason(notebook):
+def comparing_is_declared(notebook):
     for cell in code_cells(notebook):
-        if "nbval-ignore-output" in tags(cell) and not REASON.search(cell.source):
-            yield f"a cell tagged nbval-ignore-output needs a line '# not compared: why': {cell.source[:60]!r}"
+        source, start = cell.source, f": {cell.source[:60]!r}"
+        ignored, reason, within = IGNORED in tags(cell), NOT_COMPARED.search(source), DECLARED.findall(source)
+        if ignored != bool(reason):
+            yield f"the tag {IGNORED} and a line '# not compared: why' go together{start}"
+        if ignored and not has_assert(source):
+            yield f"what is not compared needs an assert of what must hold{start}"
+        if len(ABOUT_COMPARING.findall(source)) != bool(reason) + len(within) or len(within) > 1 or ignored and within:
+            yield f"one line, '# compared within 0.05' or '# compared within 3 %' or '# not compared: why'{start}"
+        printed = "".join(output.get("text", "") or str(output.get("data", {})) for output in cell.outputs)
+        if within and not numbers(printed):
+            yield f"a tolerance is declared and no number printed{start}"
+
+
+def opposites_can_be_planted(notebook):
+    for cell in code_cells(notebook):
+        for planted in cell.metadata.get("lmbook", {}).get("opposites", []):
+            start = f": {planted.get('claim')!r} in {cell.source[:40]!r}"
+            if not {"claim", "old", "new"} <= set(planted) <= {"claim", "old", "new", "cells"}:
+                yield f"an opposite has claim, old and new, and may have cells{start}"
+            elif cell.source.count(planted["old"]) != 1:
+                yield f"old must stand in its cell exactly once{start}"
+
+
+def documents_are_named_at_the_end(notebook):
+    """Readers do not have the documents: their numbers stand in the closing note alone, under one heading."""
+    text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    before, *notes = "\n".join(text).split(f"{CLOSING_NOTE}\n")
+    if found := NUMBERED_DOCUMENT.search(before):
+        yield f"a document's number stands outside '{CLOSING_NOTE}': {before[found.start() :][:60]!r}"
+    if len(notes) > 1 or notes and re.search(r"^#", notes[0], re.M):
+        yield f"'{CLOSING_NOTE}' is the last heading of a chapter"
 
 
 def exercises_have_solutions(notebook):
@@ -119,8 +152,27 @@ def exercises_have_solutions(notebook):
         yield f"each exercise needs one folded solution: exercises {sorted(asked)}, solutions {sorted(solved)}"
 
 
-def checkers_called(notebook):
-    """The (module, name) of every checker of lmbook.exercises that the notebook calls."""
+def exercises_are_formed(notebook):
+    """Colon fences; two hints where there are two stars; the stub and the solution both call the checker."""
+    cells = notebook.cells
+    for number, cell in enumerate(cells):
+        if re.search(r"^```+\{(exercise|solution)", cell.source, re.M):
+            yield f"write :::, which Jupyter shows as text, and not ```: {cell.source[:50]!r}"
+        if cell.cell_type == "markdown" and (found := re.search(r"^:{3,}\{exercise\} (.*)", cell.source, re.M)):
+            until_code = itertools.takewhile(lambda c: c.cell_type == "markdown", cells[number:])
+            hints = sum(c.source.count("<details>") for c in until_code)
+            if "★★" in found[1] and hints < 2:
+                yield f"an exercise of two stars needs two hints in <details>, got {hints}: {found[1]}"
+    calls, has_exercises = {}, any("{exercise}" in cell.source for cell in cells)
+    for name, answer in checker_calls(notebook) if has_exercises else ():
+        calls.setdefault(name, []).append(answer)
+    for (_, name), answers in calls.items():
+        if sorted(answers) != sorted([name, f"{name}_solution"]):
+            yield f"a stub calls check.{name}({name}), a solution check.{name}({name}_solution), got {sorted(answers)}"
+
+
+def checker_calls(notebook):
+    """((module, name), name of the first argument) of every call of a checker of lmbook.exercises."""
     nodes = [node for cell in code_cells(notebook) for node in ast.walk(tree(cell.source))]
     modules = {
         alias.asname or alias.name: alias.name
@@ -128,8 +180,15 @@ def checkers_called(notebook):
         if isinstance(node, ast.ImportFrom) and node.module == "lmbook.exercises"
         for alias in node.names
     }
-    calls = [node.func for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    return {(modules[f.value.id], f.attr) for f in calls if isinstance(f.value, ast.Name) and f.value.id in modules}
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(f := node.func, ast.Attribute) and isinstance(f.value, ast.Name):
+            if f.value.id in modules and node.args:
+                yield (modules[f.value.id], f.attr), ast.unparse(node.args[0])
+
+
+def checkers_called(notebook):
+    """The (module, name) of every checker of lmbook.exercises that the notebook calls."""
+    return {checker for checker, _ in checker_calls(notebook)}
 
 
 def colab_installs_what_it_imports(notebook):
@@ -155,11 +214,6 @@ def colab_installs_what_it_reads(notebook):
                 yield f"{function}({name}) reads {package}: put it into lmbook.data of the notebook's metadata"
 
 
-def tree(source):
-    """The syntax of a cell, without its magics."""
-    return ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", source, flags=re.M))
-
-
 CHECKS = [
     executed,
     errors_are_meant,
@@ -168,8 +222,11 @@ CHECKS = [
     figures_have_alt,
     cells_are_short,
     nothing_is_installed,
-    ignored_outputs_have_a_reason,
+    comparing_is_declared,
+    opposites_can_be_planted,
+    documents_are_named_at_the_end,
     exercises_have_solutions,
+    exercises_are_formed,
     colab_installs_what_it_imports,
     colab_installs_what_it_reads,
 ]

@@ -64,7 +64,7 @@ def adopt(got, want, source: str) -> float | None:
 
 
 def kind(cell) -> str | None:
-    """ "exact", "within a tolerance", "not compared", or None for a cell that prints nothing."""
+    """One of exact, within a tolerance, not compared; None for a cell that prints nothing."""
     if not cell.outputs:
         return None
     if IGNORED in cell.metadata.get("tags", []):
@@ -78,6 +78,10 @@ def count(notebooks) -> Counter:
     return Counter(filter(None, map(kind, cells)))
 
 
+def tree(source: str) -> ast.Module:
+    """The syntax of a cell, without its magics."""
+    return ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", source, flags=re.M))
+
+
 def has_assert(source: str) -> bool:
-    tree = ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", source, flags=re.M))
-    return any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    return any(isinstance(node, ast.Assert) for node in ast.walk(tree(source)))

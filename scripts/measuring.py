@@ -11,12 +11,19 @@ import hashlib
 import json
 import operator
 import os
+import re
 
 ORDER = {"Lt": operator.lt, "LtE": operator.le, "Gt": operator.gt, "GtE": operator.ge}
 
 
 class Asserts(ast.NodeTransformer):
     """Wrap both sides of the ordering comparisons that an assert needs to be true."""
+
+    @classmethod
+    def compares(cls, source):
+        """Whether a cell has an ordering comparison in an assert."""
+        tree = ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", source, flags=re.M))
+        return "__lmbook_slack__" in ast.unparse(cls().visit(tree))
 
     def visit_Assert(self, node):
         node.test = self.wrap(node.test)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import nbformat
 from comparing import tolerance
+from measuring import Asserts
 
 ROOT = Path(__file__).resolve().parents[1]
 MARGINS = ROOT / "tests" / "book" / "margins"
@@ -94,7 +95,8 @@ def margins(notebook: Path, runs: dict[str, dict]) -> dict:
         for cell, source in cells.items()
         if tolerance(source)
     }
-    return {"runs": list(runs), "asserts": asserts, "within": within}
+    ordered = {cell for cell, source in cells.items() if Asserts.compares(source)}
+    return {"runs": list(runs), "asserts": asserts, "within": within, "no numbers": sorted(ordered - set(asserts))}
 
 
 def summary(values: list[float]) -> dict:

@@ -1,9 +1,9 @@
 """Every notebook of the book passes the checks of scripts/check_notebooks.py, and each check refuses a planted one."""
 
 import importlib
-import importlib.util
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -17,9 +17,9 @@ from lmbook.exercises import exercises_in
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(p for p in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
-spec = importlib.util.spec_from_file_location("check_notebooks", ROOT / "scripts" / "check_notebooks.py")
-checks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(checks)
+sys.path.insert(0, str(ROOT / "scripts"))
+import check_notebooks as checks  # noqa: E402
+import comparing  # noqa: E402
 
 
 def strays(toc, pages):
@@ -96,8 +96,22 @@ def result(kind, data):
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=["ValueError: no"])
 FIGURE = result("image/png", "iVBORw0KGgo=")
 RAISES, IGNORED = ["raises-exception"], ["nbval-ignore-output"]
-EXERCISE = new_markdown_cell("```{exercise} Sum (★)\n:label: ex-sum\n\nSum it.\n```")
-SOLUTION = new_markdown_cell("````{solution-start} ex-sum\n:class: dropdown\n````")
+EXERCISE = new_markdown_cell(":::{exercise} Sum (★)\n:label: ex-sum\n\nSum it.\n:::")
+SOLUTION = new_markdown_cell("::::{solution-start} ex-sum\n:class: dropdown\n::::")
+HARD = new_markdown_cell(EXERCISE.source.replace("★", "★★"))
+HINTS = "<details><summary>Hint 1</summary>\n\nAdd.\n\n</details>"
+CHECKER = "from lmbook.exercises import setup as check\n"
+STUB = code(CHECKER + "def total(x): ...\ncheck.total(total)")
+SOLVED = code("def total_solution(x): return x.sum()\ncheck.total(total_solution)", count=2)
+
+
+def opposites(source, **planted):
+    return code(source, lmbook={"opposites": [planted]})
+
+
+def note(value):
+    return new_markdown_cell(value)
+
 
 BAD = [
     ("executed", planted(code("1", count=None)), "not all run"),
@@ -128,10 +142,28 @@ BAD = [
     ("cells_are_short", planted(code(" ")), "empty cell"),
     ("nothing_is_installed", planted(code("!pip install lmbook")), "install cell"),
     ("nothing_is_installed", planted(code("import os\n%pip install -q lmbook")), "install cell"),
-    ("ignored_outputs_have_a_reason", planted(code("time()", tags=IGNORED)), "not compared: why"),
-    ("ignored_outputs_have_a_reason", planted(code("# not compared:\ntime()", tags=IGNORED)), "not compared: why"),
-    ("exercises_have_solutions", planted(EXERCISE), "one folded solution"),
-    ("exercises_have_solutions", planted(SOLUTION), "one folded solution"),
+    ("comparing_is_declared", planted(code("assert 1\ntime()", tags=IGNORED)), "go together"),
+    ("comparing_is_declared", planted(code("# not compared: the clock is not ours\ntime()")), "go together"),
+    (
+        "comparing_is_declared",
+        planted(code("# not compared: it is the clock\ntime()", tags=IGNORED)),
+        "needs an assert",
+    ),
+    ("comparing_is_declared", planted(code("# not compared:\nassert 1", tags=IGNORED)), "go together"),
+    ("comparing_is_declared", planted(code("# compared within about 3\nf()", text("3"))), "one line"),
+    ("comparing_is_declared", planted(code("# compared within 1\n# compared within 2\nf()", text("3"))), "one line"),
+    ("comparing_is_declared", planted(code("# compared within 0.1\nf()", text("three"))), "no number printed"),
+    ("opposites_can_be_planted", planted(opposites("f(1)", claim="c", old="f(2)", new="f(3)")), "exactly once"),
+    ("opposites_can_be_planted", planted(opposites("f(f(1))", claim="c", old="f", new="g")), "exactly once"),
+    ("opposites_can_be_planted", planted(opposites("f(1)", old="f", new="g")), "has claim, old and new"),
+    ("documents_are_named_at_the_end", planted(note("As document 3 says")), "outside"),
+    ("documents_are_named_at_the_end", planted(note("## In the documents\n\nDocument 3.\n\n## More")), "last heading"),
+    ("exercises_are_formed", planted(note("```{exercise} Sum (★)\n```")), "write :::"),
+    ("exercises_are_formed", planted(HARD, STUB, SOLUTION, SOLVED), "needs two hints"),
+    ("exercises_are_formed", planted(EXERCISE, STUB, SOLUTION), "a stub calls"),
+    ("exercises_are_formed", planted(EXERCISE, STUB, SOLUTION, code("check.total(total)", count=2)), "a stub calls"),
+    ("exercises_have_solutions", planted(EXERCISE, STUB, SOLVED), "one folded solution"),
+    ("exercises_have_solutions", planted(SOLUTION, STUB, SOLVED), "one folded solution"),
     ("colab_installs_what_it_imports", planted(code("from lmbook.interop import load_gpt2")), "needs the extra hf"),
     ("colab_installs_what_it_imports", planted(code("import tokenizers"), lmbook={"data": []}), "needs the extra hf"),
     ("colab_installs_what_it_imports", planted(code("from scipy import stats")), "needs the extra peers"),
@@ -149,18 +181,29 @@ def test_a_bad_notebook_is_refused(name, notebook, complaint):
 
 def test_a_good_notebook_passes_every_check():
     cells = [
-        EXERCISE,
-        code(
-            "import gguf",
-            text("✓ and/or 1/2 of <b>x</b> https://example.org/a/b"),
-        ),
+        HARD,
+        note(HINTS + HINTS),
+        STUB,
         SOLUTION,
-        code("assert 0 < 1\nf()", ERROR, count=2, tags=RAISES),
-        code("plot()", FIGURE, count=3, mystnb={"image": {"alt": "Loss falls from 4 to 2 in 100 steps"}}),
-        code("# not compared: it depends on the clock\ntime()", count=4, tags=IGNORED),
+        SOLVED,
+        code("import gguf", text("✓ and/or 1/2 of <b>x</b> https://example.org/a/b"), count=3),
+        code("assert 0 < 1\nf()", ERROR, count=4, tags=RAISES),
+        code("plot()", FIGURE, count=5, mystnb={"image": {"alt": "Loss falls from 4 to 2 in 100 steps"}}),
+        code("# not compared: it depends on the clock\nassert time() > 0", count=6, tags=IGNORED),
+        code("# compared within 3 %\nf()", text("loss 3.2"), count=7),
+        code("f(1)", count=8, lmbook={"opposites": [{"claim": "one", "old": "1", "new": "2", "cells": 1}]}),
+        note("## In the documents\n\nDocument 3 has it right."),
     ]
     assert checks.complaints(planted(*cells, lmbook={"extras": ["hf"]})) == []
 
 
 def test_no_check_goes_without_a_planted_notebook():
     assert {check.__name__ for check in checks.CHECKS} == {name for name, _, _ in BAD}
+
+
+def test_every_chapter_says_how_its_cells_are_compared(capsys):
+    """Prints the counts that the introduction shows."""
+    counts = comparing.count(nbformat.read(path, as_version=4) for path in NOTEBOOKS)
+    with capsys.disabled():
+        print("\ncells compared: " + ", ".join(f"{n} {kind}" for kind, n in counts.most_common()))
+    assert counts["exact"] > counts["within a tolerance"] > counts["not compared"]

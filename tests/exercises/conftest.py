@@ -1,4 +1,4 @@
-"""Every exercise is tested four ways: the stub is told so, the reference and other right answers pass, wrong ones fail."""
+"""Every exercise is tested four ways: stub, reference, other right answers, typical wrong answers."""
 
 import re
 
