@@ -57,6 +57,10 @@ class NGram:
         self._ids = {word: id for id, word in enumerate(self.vocab)}
         if not self.vocab or not any(sequences):
             raise ValueError("vocab and sequences must hold at least one word, got none")
+        self._count(sequences)
+        return self
+
+    def _count(self, sequences: list[list]) -> None:
         self._counts = defaultdict(Counter)  # context, as a tuple of ids -> how often each id came next
         for sequence in sequences:
             for context, id in self._positions(sequence):
@@ -64,7 +68,6 @@ class NGram:
                     self._counts[context[len(context) - n :]][id] += 1
         self._counts = dict(self._counts)
         self._totals = {context: counts.total() for context, counts in self._counts.items()}
-        return self
 
     def prob(self, word: Hashable, context: Iterable = ()) -> float:
         """The probability of a word after a context: all words before it, of which the last order - 1 count."""
