@@ -1,7 +1,8 @@
 # make book   the HTML book, from nothing          make execute NB=book/x.ipynb   run a notebook and store its outputs
 # make test   every test, from nothing             make lint                      style of code and workflows
+# make portable [NB="book/x.ipynb ..."]   the same under several processors; measures how far asserts are from failing
 # make serve  read the book in a browser           make clean                     remove what was built
-.PHONY: book test unit typecheck notebooks pages serve execute lint clean
+.PHONY: book test unit typecheck notebooks opposites pages portable changed-elsewhere serve execute lint clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -23,7 +24,7 @@ SOURCES := _config.yml _toc.yml web/bookweb.py \
 book: $(HTML)
 	@echo "The book is in $(CURDIR)/_build/html/index.html (diagrams and search need a server: make serve)"
 
-test: unit typecheck notebooks pages
+test: unit typecheck notebooks opposites pages
 
 unit: $(VENV)
 	$(BIN)/pytest tests --ignore tests/book -q -n 2
@@ -34,8 +35,24 @@ typecheck: $(VENV)
 notebooks: $(VENV)
 	OMP_NUM_THREADS=1 $(BIN)/pytest book --nbval --nbval-current-env -q -n 2 --dist loadfile
 
+# The opposite of each claim, planted in its chapter.
+opposites: $(VENV)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/book/test_opposites.py -q -n 2
+
 pages: $(HTML)
-	$(BIN)/pytest tests/book -q
+	$(BIN)/pytest tests/book -q --ignore tests/book/test_opposites.py
+
+portable: $(VENV)
+	$(BIN)/python scripts/portable.py --jobs 2 $(NB)
+
+# The chapters that differ from the commit BASE, as a processor without AVX would run them.
+BASE ?= HEAD~1
+changed-elsewhere: $(VENV)
+	@if git rev-parse --quiet --verify "$(BASE)^{commit}" >/dev/null; then \
+	  notebooks="$$(git diff --name-only --diff-filter=d $(BASE) -- 'book/*.ipynb')" && \
+	  if [ -n "$$notebooks" ]; then $(BIN)/python scripts/portable.py --jobs 2 --processors sse $$notebooks; \
+	  else echo "no chapter differs from $(BASE)"; fi; \
+	else echo "$(BASE) is not in this clone: no chapter was run as another processor would"; fi
 
 serve: $(HTML)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
