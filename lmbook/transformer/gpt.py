@@ -22,7 +22,7 @@ from lmbook._checks import (
 )
 from lmbook.transformer.blocks import Block
 from lmbook.transformer.cache import KVCache, layer_caches
-from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
+from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm, keep_tied
 from lmbook.transformer.multihead import MultiHeadAttention
 from lmbook.transformer.positions import AlibiBias, LearnedPositions, RelativeBias, Rotary, SinusoidalPositions
 
@@ -153,7 +153,8 @@ class GPT(nn.Module):
         self.norm = self._norm()
         self.unembed = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
-            self.unembed.weight = self.embed.weight
+            keep_tied(self, "embed")
+        self.register_load_state_dict_post_hook(_bring_slopes)
         self.reset_parameters()
 
     def _norm(self) -> nn.Module:
@@ -181,15 +182,22 @@ class GPT(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weight matrices anew: std 0.02, and 0.02 / sqrt(2 · n_layers) where they write to the stream.
 
+        All else is set to what it was in a new model, so that a model may come from the
+        meta device through ``to_empty``: weights of norms to 1, biases to 0, the tie.
+
         Source: Radford et al. 2019, sec. 2.3, and the published code.
         """
+        if self.config.tie_embeddings:
+            self.unembed.weight = self.embed.weight
+        if isinstance(self.bias, AlibiBias):
+            self.bias.reset()
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 writes = name.endswith(("w_o.weight", "w_out.weight"))
                 std = 0.02 / math.sqrt(2 * self.config.n_layers) if writes else 0.02
                 nn.init.normal_(parameter, std=std, generator=generator)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+            else:
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
 
     def hidden(
         self, ids: Int[Tensor, "B T"], *, mask: Bool[Tensor, "B S"] | None = None, cache: KVCache | None = None
@@ -231,3 +239,9 @@ class GPT(nn.Module):
             ValueError: an id outside the vocabulary, an empty sequence, or more than max_len tokens.
         """
         return self.unembed(self.hidden(ids, mask=mask, cache=cache))
+
+
+def _bring_slopes(model: GPT, keys) -> None:
+    """After load_state_dict(assign=True) into a model on meta: the slopes are not in it."""
+    if isinstance(model.bias, AlibiBias) and model.bias.slopes.is_meta:
+        model.bias.reset(model.embed.weight.device)

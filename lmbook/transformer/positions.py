@@ -5,10 +5,11 @@ import math
 import torch
 import torch.nn as nn
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmbook._checks import check_above_zero, check_even, check_float, check_integers, check_positive, check_range
+from lmbook.transformer.masks import first_real
 
 
 def sinusoidal_encoding(
@@ -96,7 +97,7 @@ class Rotary(nn.Module):
         return rotate(x, torch.arange(start, start + x.shape[-2], device=x.device), base=self.base)
 
 
-def alibi_slopes(n_heads: int) -> Float[Tensor, "H"]:
+def alibi_slopes(n_heads: int, *, dtype: torch.dtype | None = None) -> Float[Tensor, "H"]:
     """Slopes 2^(-8/H), 2^(-16/H), ..., 2^-8, one for each head.
 
     Where H is not a power of two, the slopes of the next lower power are followed by every other slope of the
@@ -108,7 +109,7 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, "H"]:
     power = 2 ** math.floor(math.log2(n_heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
     slopes += [2 ** (-8 * (h + 1) / (2 * power)) for h in range(0, 2 * (n_heads - power), 2)]
-    return torch.tensor(slopes)
+    return torch.tensor(slopes, dtype=dtype)
 
 
 class AlibiBias(nn.Module):
@@ -120,6 +121,16 @@ class AlibiBias(nn.Module):
     def __init__(self, n_heads: int) -> None:
         super().__init__()
         self.register_buffer("slopes", alibi_slopes(n_heads), persistent=False)
+
+    def reset(self, device=None) -> None:
+        """Compute the slopes anew, rounded once, to the dtype that they have."""
+        slopes = alibi_slopes(len(self.slopes), dtype=torch.float64)
+        self.slopes = slopes.to(device or self.slopes.device, self.slopes.dtype)
+
+    def _apply(self, fn, recurse: bool = True) -> "AlibiBias":
+        super()._apply(fn, recurse)  # .double(), .to(...), .to_empty(...)
+        self.reset()
+        return self
 
     def forward(self, n_queries: int, n_keys: int) -> Float[Tensor, "H T S"]:
         distance = _distances(n_queries, n_keys, self.slopes.device)
@@ -178,6 +189,14 @@ def _angles(positions: Tensor, width: int, base: float) -> Tensor:
     check_above_zero(base=base)
     pairs = torch.arange(0, width, 2, dtype=torch.float64, device=positions.device)
     return positions.unsqueeze(-1).double() * base ** (-pairs / width)
+
+
+def count_positions(start: int, end: int, mask: Bool[Tensor, "B L"] | None, device) -> Int[Tensor, "*B T"]:
+    """Positions of the tokens from start to end, counted from the first real one of each row."""
+    positions = torch.arange(start, end, device=device)
+    if mask is None:
+        return positions
+    return (positions - first_real(mask)[:, None]).clamp(min=0)
 
 
 def _distances(n_queries: int, n_keys: int, device) -> Int[Tensor, "T S"]:
