@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lmbook._checks import check_above_zero, check_even, check_float, check_integers, check_positive, check_range
 from lmbook.transformer.masks import first_real
+from lmbook.transformer.rope_scaling import RopeScaling
 
 
 def sinusoidal_encoding(
@@ -58,7 +59,11 @@ class LearnedPositions(nn.Module):
 
 
 def rotate(
-    x: Float[Tensor, "*batch T K"], positions: Int[Tensor, "T"], *, base: float = 10000.0
+    x: Float[Tensor, "*batch T K"],
+    positions: Int[Tensor, "T"],
+    *,
+    base: float = 10000.0,
+    scaling: RopeScaling | None = None,
 ) -> Float[Tensor, "*batch T K"]:
     """Turn each pair of coordinates of the vector at position p by the angle p · base^(-2i/K).
 
@@ -73,7 +78,7 @@ def rotate(
         raise ValueError(f"x must be (..., tokens, an even width), got shape {tuple(x.shape)}")
     if positions.shape != x.shape[-2:-1]:
         raise ValueError(f"positions must be one for each of the {x.shape[-2]} tokens, got {tuple(positions.shape)}")
-    angles = _angles(positions, x.shape[-1], base)
+    angles = _angles(positions, x.shape[-1], base, scaling)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
@@ -85,16 +90,17 @@ class Rotary(nn.Module):
     Source: Su et al. 2021 (RoFormer), eq. 34. Book: positional-encoding.
     """
 
-    def __init__(self, d_head: int, *, base: float = 10000.0) -> None:
+    def __init__(self, d_head: int, *, base: float = 10000.0, scaling: RopeScaling | None = None) -> None:
         super().__init__()
         check_even(d_head=d_head)
         check_above_zero(base=base)
-        self.d_head, self.base = d_head, base
+        self.d_head, self.base, self.scaling = d_head, base, scaling
 
     def forward(self, x: Float[Tensor, "B H T K"], start: int = 0) -> Float[Tensor, "B H T K"]:
         if x.shape[-1] != self.d_head:
             raise ValueError(f"x must have width d_head={self.d_head}, got {x.shape[-1]}")
-        return rotate(x, torch.arange(start, start + x.shape[-2], device=x.device), base=self.base)
+        positions = torch.arange(start, start + x.shape[-2], device=x.device)
+        return rotate(x, positions, base=self.base, scaling=self.scaling)
 
 
 def alibi_slopes(n_heads: int, *, dtype: torch.dtype | None = None) -> Float[Tensor, "H"]:
@@ -184,11 +190,14 @@ class RelativeBias(nn.Module):
         return rearrange(self.weight[relative_buckets(distance, **self.options)], "T S H -> H T S")
 
 
-def _angles(positions: Tensor, width: int, base: float) -> Tensor:
+def _angles(positions: Tensor, width: int, base: float, scaling: RopeScaling | None = None) -> Tensor:
     """Angle of each position for each pair of coordinates; in float64, since late positions have large angles."""
     check_above_zero(base=base)
     pairs = torch.arange(0, width, 2, dtype=torch.float64, device=positions.device)
-    return positions.unsqueeze(-1).double() * base ** (-pairs / width)
+    frequencies = base ** (-pairs / width)
+    if scaling is not None:
+        frequencies = scaling(frequencies)
+    return positions.unsqueeze(-1).double() * frequencies
 
 
 def count_positions(start: int, end: int, mask: Bool[Tensor, "B L"] | None, device) -> Int[Tensor, "*B T"]:
