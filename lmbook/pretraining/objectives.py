@@ -40,7 +40,7 @@ def causal_lm(
     """Each token is the target of the one before it. Nothing is random: the generator is not used.
 
     Args:
-        mask: True where a token is real; padding is no target.
+        mask: True where a token is real; padding is no target, and has none.
 
     Source: Radford et al. 2018 (GPT), sec. 3.1. Book: objectives.
     """
@@ -48,7 +48,7 @@ def causal_lm(
     targets = tokens[:, 1:]
     if mask is not None:
         check_mask(mask, tokens.shape)
-        targets = targets.where(mask[:, 1:], IGNORE)
+        targets = targets.where(mask[:, :-1] & mask[:, 1:], IGNORE)
     return tokens[:, :-1], targets
 
 

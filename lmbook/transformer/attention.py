@@ -23,9 +23,11 @@ def attention_weights(
     """Share of its attention that each query gives to each key: softmax(q kᵀ · scale + bias) over the keys.
 
     Args:
-        mask: broadcastable to ``(*batch, T, S)``; True = may look. A query that may look at nothing gets zeros.
+        mask: broadcastable to ``(*batch, T, S)``; True = may look. A query that may
+            look at nothing gets zeros.
         causal: query i looks at keys up to i + (S - T) only.
-        bias: added to the scores before the softmax, broadcastable to them.
+        bias: added to the scores before the softmax, broadcastable to them; -inf
+            means "may not look", as False in the mask does.
         scale: 1 / sqrt(K) unless given.
 
     Raises:
@@ -36,15 +38,17 @@ def attention_weights(
     """
     _check_shapes(q, k, mask, bias)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = q @ k.mT * scale
+    # In half precision q kᵀ may pass 65504, the end of float16, and loses digits.
+    wide = torch.promote_types(torch.promote_types(q.dtype, k.dtype), torch.float32)
+    scores = q.to(wide) @ k.to(wide).mT * scale
     if bias is not None:
         scores = scores + bias
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # a softmax in half precision loses digits
     mask = _merge_masks(mask, causal, q, k)
-    if mask is None:
-        return scores.softmax(-1).to(q.dtype)
-    blind = ~mask.any(-1, keepdim=True)  # queries with nothing to look at: softmax would divide 0 by 0
-    weights = scores.masked_fill(~(mask | blind), -torch.inf).softmax(-1)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    # Queries with nothing to look at: softmax would divide 0 by 0.
+    blind = (scores == -torch.inf).all(-1, keepdim=True)
+    weights = scores.masked_fill(blind, 0.0).softmax(-1)
     return weights.masked_fill(blind, 0.0).to(q.dtype)
 
 
@@ -91,15 +95,15 @@ def fast_attention(
     if mask is None and bias is None and (square or not causal):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale, dropout_p=dropout)
     mask = _merge_masks(mask, causal, q, k)
-    if bias is not None:
+    mask = None if mask is None else torch.atleast_2d(mask)
+    if bias is None:
+        blind = ~mask.any(-1, keepdim=True)
+        mask = mask | blind
+    else:
         bias = torch.atleast_2d(bias).to(q.dtype)
-    if mask is None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale, dropout_p=dropout)
-    mask = torch.atleast_2d(mask)
-    blind = ~mask.any(-1, keepdim=True)
-    mask = mask | blind
-    if bias is not None:
-        mask = bias.masked_fill(~mask, -torch.inf)
+        bias = bias if mask is None else bias.masked_fill(~mask, -torch.inf)
+        blind = (bias == -torch.inf).all(-1, keepdim=True)
+        mask = bias.masked_fill(blind, 0.0)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, dropout_p=dropout)
     return out.masked_fill(blind, 0.0)
 

@@ -19,9 +19,10 @@ from lmbook._checks import (
     check_width,
 )
 from lmbook.transformer.blocks import Block, PostNorm
-from lmbook.transformer.layers import FeedForward, LayerNorm
+from lmbook.transformer.layers import FeedForward, LayerNorm, keep_tied
+from lmbook.transformer.masks import first_real
 from lmbook.transformer.multihead import MultiHeadAttention
-from lmbook.transformer.positions import LearnedPositions
+from lmbook.transformer.positions import LearnedPositions, count_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,8 @@ class BertEncoder(nn.Module):
         """Contextual vectors of the tokens.
 
         Args:
-            mask: True where a token is real and not padding.
+            mask: True where a token is real and not padding, which may stand on either
+                side: positions count from the first real token.
             segments: 0 for tokens of the first sentence (default), 1 for the second.
         """
         config = self.config
@@ -119,7 +121,7 @@ class BertEncoder(nn.Module):
         check_ids(segments, config.n_segments, name="segments")
         if segments.shape != ids.shape:
             raise ValueError(f"segments must have the shape of ids, {tuple(ids.shape)}, got {tuple(segments.shape)}")
-        positions = torch.arange(ids.shape[1], device=ids.device)
+        positions = count_positions(0, ids.shape[1], mask, ids.device)
         x = self.embed(ids) + self.positions(positions) + self.segments(segments)
         x = self.dropout(self.norm(x))
         keys = None if mask is None else rearrange(mask, "B T -> B 1 1 T")
@@ -127,10 +129,14 @@ class BertEncoder(nn.Module):
             x = block(x, mask=keys)
         return x
 
-    def pool(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B D"]:
-        """One vector for each sequence, from its first token ([CLS])."""
+    def pool(self, hidden: Float[Tensor, "B T D"], *, mask: Bool[Tensor, "B T"] | None = None) -> Float[Tensor, "B D"]:
+        """One vector for each sequence, from its first real token ([CLS])."""
         check_width(hidden, self.config.d_model, name="hidden")
-        return self.pooler(hidden[:, 0]).tanh()
+        if mask is None:
+            return self.pooler(hidden[:, 0]).tanh()
+        check_mask(mask, hidden.shape[:2])
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return self.pooler(hidden[rows, first_real(mask)]).tanh()
 
 
 class BERT(nn.Module):
@@ -147,7 +153,7 @@ class BERT(nn.Module):
         self.norm = LayerNorm(config.d_model, eps=config.norm_eps)
         self.unembed = nn.Linear(config.d_model, config.vocab_size)
         self.is_next = nn.Linear(config.d_model, 2)
-        self.unembed.weight = self.encoder.embed.weight
+        keep_tied(self, "encoder.embed")
         _reset_parameters(self)
 
     def forward(self, ids: Int[Tensor, "B T"], **kwargs) -> Float[Tensor, "B T V"]:
@@ -157,7 +163,8 @@ class BERT(nn.Module):
 
     def next_sentence(self, ids: Int[Tensor, "B T"], **kwargs) -> Float[Tensor, "B 2"]:
         """Logits of "the second segment follows the first" (0) and "it does not" (1)."""
-        return self.is_next(self.encoder.pool(self.encoder(ids, **kwargs)))
+        hidden = self.encoder(ids, **kwargs)
+        return self.is_next(self.encoder.pool(hidden, mask=kwargs.get("mask")))
 
 
 @torch.no_grad()

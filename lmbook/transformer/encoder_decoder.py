@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn as nn
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -19,9 +18,9 @@ from lmbook._checks import (
 )
 from lmbook.transformer.blocks import Block, PostNorm, PreNorm
 from lmbook.transformer.cache import KVCache, layer_caches
-from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
+from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm, keep_tied
 from lmbook.transformer.multihead import MultiHeadAttention
-from lmbook.transformer.positions import RelativeBias, SinusoidalPositions
+from lmbook.transformer.positions import RelativeBias, SinusoidalPositions, count_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +134,13 @@ class Stack(nn.Module):
         caches = layer_caches(cache, len(self.blocks))
         start = 0 if cache is None else cache.length
         n_keys = start + x.shape[1]
-        if self.positions is not None:
-            x = x + self.positions(torch.arange(start, n_keys, dtype=torch.float64, device=x.device)).to(x.dtype)
-        x = self.dropout(x)
-        bias = None if self.bias is None else self.bias(x.shape[1], n_keys)
         if mask is not None:
             check_mask(mask, (len(x), n_keys), name="target_mask" if self.decoder else "mask")
+        if self.positions is not None:
+            positions = count_positions(start, n_keys, mask, x.device)
+            x = x + self.positions(positions.double()).to(x.dtype)
+        x = self.dropout(x)
+        bias = None if self.bias is None else self.bias(x.shape[1], n_keys)
         if memory_mask is not None:
             check_mask(memory_mask, memory.shape[:2])
         keys, memory_keys = (None if m is None else rearrange(m, "B S -> B 1 1 S") for m in (mask, memory_mask))
@@ -163,7 +163,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = Stack(config, decoder=True)
         self.unembed = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
-            self.unembed.weight = self.embed.weight
+            keep_tied(self, "embed")
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 unscaled = config.style == "t5" and name.endswith("w_q.weight")  # T5 scales queries here, not scores
@@ -207,5 +207,8 @@ class EncoderDecoder(nn.Module):
         mask: Bool[Tensor, "B S"] | None = None,
         target_mask: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T V"]:
-        """Logits of the next target token at each position. Both masks are True where a token is real."""
+        """Logits of the next target token at each position.
+
+        Both masks are True where a token is real; padding may stand on either side.
+        """
         return self.decode(target_ids, self.encode(ids, mask=mask), mask=mask, target_mask=target_mask)

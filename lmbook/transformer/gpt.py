@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn as nn
@@ -22,9 +21,10 @@ from lmbook._checks import (
 )
 from lmbook.transformer.blocks import Block
 from lmbook.transformer.cache import KVCache, layer_caches
-from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
+from lmbook.transformer.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm, keep_tied
 from lmbook.transformer.multihead import MultiHeadAttention
 from lmbook.transformer.positions import AlibiBias, LearnedPositions, RelativeBias, Rotary, SinusoidalPositions
+from lmbook.transformer.rope_scaling import RopeScaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,9 @@ class GPTConfig:
         norm: layer or rms.
         feed_forward: relu, gelu, gelu_tanh or swiglu.
         bias: whether linear layers and LayerNorms have biases.
+        qkv_bias: whether queries, keys and values have them (Qwen2); as bias unless given.
         tie_embeddings: one matrix for the embeddings and the output layer.
+        rope_scaling: stretches rotary positions (Llama 3.1).
 
     Source: Radford et al. 2019 (GPT-2), sec. 2.3; Touvron et al. 2023 (LLaMA), sec. 2.2. Book: architectures.
     """
@@ -58,13 +60,16 @@ class GPTConfig:
     norm: str = "layer"
     feed_forward: str = "gelu_tanh"
     bias: bool = True
+    qkv_bias: bool | None = None
     tie_embeddings: bool = True
     dropout: float = 0.0
     norm_eps: float = 1e-5
     rope_base: float = 10000.0
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_kv_heads", self.n_heads if self.n_kv_heads is None else self.n_kv_heads)
+        object.__setattr__(self, "qkv_bias", self.bias if self.qkv_bias is None else self.qkv_bias)
         check_positive(d_model=self.d_model)
         object.__setattr__(self, "d_ff", 4 * self.d_model if self.d_ff is None else self.d_ff)
         sizes = ("vocab_size", "max_len", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff")
@@ -80,52 +85,8 @@ class GPTConfig:
             check_even(d_model=self.d_model)
         elif self.positions == "rotary":
             check_even(d_head=self.d_model // self.n_heads)
-
-
-def gpt2_small() -> GPTConfig:
-    """124 million parameters. Source: Radford et al. 2019, table 2, and the published code and weights."""
-    return GPTConfig(vocab_size=50257, max_len=1024, d_model=768, n_layers=12, n_heads=12)
-
-
-def gpt2_medium() -> GPTConfig:
-    """355 million parameters. Source: Radford et al. 2019, table 2."""
-    return GPTConfig(vocab_size=50257, max_len=1024, d_model=1024, n_layers=24, n_heads=16)
-
-
-def gpt2_large() -> GPTConfig:
-    """774 million parameters. Source: Radford et al. 2019, table 2."""
-    return GPTConfig(vocab_size=50257, max_len=1024, d_model=1280, n_layers=36, n_heads=20)
-
-
-def gpt2_xl() -> GPTConfig:
-    """1,558 million parameters. Source: Radford et al. 2019, table 2."""
-    return GPTConfig(vocab_size=50257, max_len=1024, d_model=1600, n_layers=48, n_heads=25)
-
-
-_llama = partial(GPTConfig, positions="rotary", norm="rms", feed_forward="swiglu", bias=False)
-
-
-def llama2_7b() -> GPTConfig:
-    """6.7 billion parameters. Source: Touvron et al. 2023 (Llama 2), table 1, and the published configuration."""
-    return _llama(
-        vocab_size=32000, max_len=4096, d_model=4096, n_layers=32, n_heads=32, d_ff=11008, tie_embeddings=False
-    )
-
-
-def llama3_8b() -> GPTConfig:
-    """8.0 billion parameters. Source: Grattafiori et al. 2024 (Llama 3), table 3, and the published configuration."""
-    return _llama(
-        vocab_size=128256, max_len=8192, d_model=4096, n_layers=32, n_heads=32, n_kv_heads=8, d_ff=14336,
-        tie_embeddings=False, rope_base=500000.0,
-    )  # fmt: skip
-
-
-def smollm2_135m() -> GPTConfig:
-    """134.5 million parameters. Source: Ben Allal et al. 2025 (SmolLM2), and the published configuration."""
-    return _llama(
-        vocab_size=49152, max_len=8192, d_model=576, n_layers=30, n_heads=9, n_kv_heads=3, d_ff=1536,
-        rope_base=100000.0,
-    )  # fmt: skip
+        if self.rope_scaling is not None and self.positions != "rotary":
+            raise ValueError(f"rope_scaling is for positions='rotary', got {self.positions!r}")
 
 
 class GPT(nn.Module):
@@ -153,7 +114,8 @@ class GPT(nn.Module):
         self.norm = self._norm()
         self.unembed = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
-            self.unembed.weight = self.embed.weight
+            keep_tied(self, "embed")
+        self.register_load_state_dict_post_hook(_bring_slopes)
         self.reset_parameters()
 
     def _norm(self) -> nn.Module:
@@ -166,10 +128,10 @@ class GPT(nn.Module):
         config = self.config
         rotary = None
         if config.positions == "rotary":
-            rotary = Rotary(config.d_model // config.n_heads, base=config.rope_base)
+            rotary = Rotary(config.d_model // config.n_heads, base=config.rope_base, scaling=config.rope_scaling)
         attention = MultiHeadAttention(
-            config.d_model, config.n_heads, n_kv_heads=config.n_kv_heads, bias=config.bias, dropout=config.dropout,
-            rotary=rotary,
+            config.d_model, config.n_heads, n_kv_heads=config.n_kv_heads, bias=config.bias, qkv_bias=config.qkv_bias,
+            dropout=config.dropout, rotary=rotary,
         )  # fmt: skip
         if config.feed_forward == "swiglu":
             feed_forward = GatedFeedForward(config.d_model, config.d_ff, bias=config.bias)
@@ -181,15 +143,22 @@ class GPT(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weight matrices anew: std 0.02, and 0.02 / sqrt(2 · n_layers) where they write to the stream.
 
+        All else is set to what it was in a new model, so that a model may come from the
+        meta device through ``to_empty``: weights of norms to 1, biases to 0, the tie.
+
         Source: Radford et al. 2019, sec. 2.3, and the published code.
         """
+        if self.config.tie_embeddings:
+            self.unembed.weight = self.embed.weight
+        if isinstance(self.bias, AlibiBias):
+            self.bias.reset()
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 writes = name.endswith(("w_o.weight", "w_out.weight"))
                 std = 0.02 / math.sqrt(2 * self.config.n_layers) if writes else 0.02
                 nn.init.normal_(parameter, std=std, generator=generator)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+            else:
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
 
     def hidden(
         self, ids: Int[Tensor, "B T"], *, mask: Bool[Tensor, "B S"] | None = None, cache: KVCache | None = None
@@ -231,3 +200,9 @@ class GPT(nn.Module):
             ValueError: an id outside the vocabulary, an empty sequence, or more than max_len tokens.
         """
         return self.unembed(self.hidden(ids, mask=mask, cache=cache))
+
+
+def _bring_slopes(model: GPT, keys) -> None:
+    """After load_state_dict(assign=True) into a model on meta: the slopes are not in it."""
+    if isinstance(model.bias, AlibiBias) and model.bias.slopes.is_meta:
+        model.bias.reset(model.embed.weight.device)

@@ -141,6 +141,20 @@ class GatedFeedForward(nn.Module):
         return self.w_out(self.dropout(self.activation(self.w_gate(x)) * self.w_in(x)))
 
 
+def keep_tied(model: nn.Module, embed: str) -> None:
+    """One matrix for the embeddings and for model.unembed, also after load_state_dict(assign=True)."""
+    model.unembed.weight = model.get_submodule(embed).weight
+    model.register_load_state_dict_post_hook(partial(_tie_again, embed=embed))
+
+
+def _tie_again(model: nn.Module, keys, *, embed: str) -> None:
+    shared, own = model.get_submodule(embed).weight, model.unembed.weight
+    if own is not shared:  # assign=True has given each of the two names a tensor of its own
+        if own.is_meta != shared.is_meta or not own.is_meta and not torch.equal(own, shared):
+            raise ValueError(f"unembed.weight must equal {embed}.weight, since the model ties them")
+        model.unembed.weight = shared
+
+
 def _check_norm(x: Tensor, *, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
     check_float(x=x)
     check_above_zero(eps=eps)

@@ -57,3 +57,8 @@ def padding_mask(ids: Int[Tensor, "B S"], pad_id: int) -> Bool[Tensor, "B S"]:
     if ids.ndim != 2:
         raise ValueError(f"ids must have 2 axes (batch, tokens), got shape {tuple(ids.shape)}")
     return ids != pad_id
+
+
+def first_real(mask: Bool[Tensor, "B S"]) -> Int[Tensor, "B"]:
+    """Index of the first token of each row that is not padding; 0 where all is padding."""
+    return mask.int().argmax(-1)

@@ -21,6 +21,7 @@ class MultiHeadAttention(nn.Module):
         n_kv_heads: G heads of keys and values, each shared by H / G heads of queries: G = H (default) is
             multi-head, 1 < G < H grouped-query, G = 1 multi-query attention.
         d_head: width K of a head, d_model / n_heads unless given.
+        qkv_bias: whether queries, keys and values have biases; as bias unless given.
         dropout: probability with which a weight is dropped while training.
         scale: factor of the scores, 1 / sqrt(K) unless given.
         rotary: rotates queries and keys by their positions.
@@ -39,6 +40,7 @@ class MultiHeadAttention(nn.Module):
         n_kv_heads: int | None = None,
         d_head: int | None = None,
         bias: bool = True,
+        qkv_bias: bool | None = None,
         dropout: float = 0.0,
         scale: float | None = None,
         rotary: Rotary | None = None,
@@ -54,9 +56,10 @@ class MultiHeadAttention(nn.Module):
         check_positive(d_head=d_head)
         self.d_model, self.n_heads, self.n_kv_heads = d_model, n_heads, n_kv_heads
         self.dropout, self.scale, self.rotary = dropout, scale, rotary
-        self.w_q = nn.Linear(d_model, n_heads * d_head, bias=bias)
-        self.w_k = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
-        self.w_v = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
+        qkv_bias = bias if qkv_bias is None else qkv_bias
+        self.w_q = nn.Linear(d_model, n_heads * d_head, bias=qkv_bias)
+        self.w_k = nn.Linear(d_model, n_kv_heads * d_head, bias=qkv_bias)
+        self.w_v = nn.Linear(d_model, n_kv_heads * d_head, bias=qkv_bias)
         self.w_o = nn.Linear(n_heads * d_head, d_model, bias=bias)
 
     def forward(

@@ -5,10 +5,12 @@ import math
 import torch
 import torch.nn as nn
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmbook._checks import check_above_zero, check_even, check_float, check_integers, check_positive, check_range
+from lmbook.transformer.masks import first_real
+from lmbook.transformer.rope_scaling import RopeScaling
 
 
 def sinusoidal_encoding(
@@ -57,7 +59,11 @@ class LearnedPositions(nn.Module):
 
 
 def rotate(
-    x: Float[Tensor, "*batch T K"], positions: Int[Tensor, "T"], *, base: float = 10000.0
+    x: Float[Tensor, "*batch T K"],
+    positions: Int[Tensor, "T"],
+    *,
+    base: float = 10000.0,
+    scaling: RopeScaling | None = None,
 ) -> Float[Tensor, "*batch T K"]:
     """Turn each pair of coordinates of the vector at position p by the angle p · base^(-2i/K).
 
@@ -72,7 +78,7 @@ def rotate(
         raise ValueError(f"x must be (..., tokens, an even width), got shape {tuple(x.shape)}")
     if positions.shape != x.shape[-2:-1]:
         raise ValueError(f"positions must be one for each of the {x.shape[-2]} tokens, got {tuple(positions.shape)}")
-    angles = _angles(positions, x.shape[-1], base)
+    angles = _angles(positions, x.shape[-1], base, scaling)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
@@ -84,19 +90,20 @@ class Rotary(nn.Module):
     Source: Su et al. 2021 (RoFormer), eq. 34. Book: positional-encoding.
     """
 
-    def __init__(self, d_head: int, *, base: float = 10000.0) -> None:
+    def __init__(self, d_head: int, *, base: float = 10000.0, scaling: RopeScaling | None = None) -> None:
         super().__init__()
         check_even(d_head=d_head)
         check_above_zero(base=base)
-        self.d_head, self.base = d_head, base
+        self.d_head, self.base, self.scaling = d_head, base, scaling
 
     def forward(self, x: Float[Tensor, "B H T K"], start: int = 0) -> Float[Tensor, "B H T K"]:
         if x.shape[-1] != self.d_head:
             raise ValueError(f"x must have width d_head={self.d_head}, got {x.shape[-1]}")
-        return rotate(x, torch.arange(start, start + x.shape[-2], device=x.device), base=self.base)
+        positions = torch.arange(start, start + x.shape[-2], device=x.device)
+        return rotate(x, positions, base=self.base, scaling=self.scaling)
 
 
-def alibi_slopes(n_heads: int) -> Float[Tensor, "H"]:
+def alibi_slopes(n_heads: int, *, dtype: torch.dtype | None = None) -> Float[Tensor, "H"]:
     """Slopes 2^(-8/H), 2^(-16/H), ..., 2^-8, one for each head.
 
     Where H is not a power of two, the slopes of the next lower power are followed by every other slope of the
@@ -108,7 +115,7 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, "H"]:
     power = 2 ** math.floor(math.log2(n_heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
     slopes += [2 ** (-8 * (h + 1) / (2 * power)) for h in range(0, 2 * (n_heads - power), 2)]
-    return torch.tensor(slopes)
+    return torch.tensor(slopes, dtype=dtype)
 
 
 class AlibiBias(nn.Module):
@@ -120,6 +127,16 @@ class AlibiBias(nn.Module):
     def __init__(self, n_heads: int) -> None:
         super().__init__()
         self.register_buffer("slopes", alibi_slopes(n_heads), persistent=False)
+
+    def reset(self, device=None) -> None:
+        """Compute the slopes anew, rounded once, to the dtype that they have."""
+        slopes = alibi_slopes(len(self.slopes), dtype=torch.float64)
+        self.slopes = slopes.to(device or self.slopes.device, self.slopes.dtype)
+
+    def _apply(self, fn, recurse: bool = True) -> "AlibiBias":
+        super()._apply(fn, recurse)  # .double(), .to(...), .to_empty(...)
+        self.reset()
+        return self
 
     def forward(self, n_queries: int, n_keys: int) -> Float[Tensor, "H T S"]:
         distance = _distances(n_queries, n_keys, self.slopes.device)
@@ -173,11 +190,22 @@ class RelativeBias(nn.Module):
         return rearrange(self.weight[relative_buckets(distance, **self.options)], "T S H -> H T S")
 
 
-def _angles(positions: Tensor, width: int, base: float) -> Tensor:
+def _angles(positions: Tensor, width: int, base: float, scaling: RopeScaling | None = None) -> Tensor:
     """Angle of each position for each pair of coordinates; in float64, since late positions have large angles."""
     check_above_zero(base=base)
     pairs = torch.arange(0, width, 2, dtype=torch.float64, device=positions.device)
-    return positions.unsqueeze(-1).double() * base ** (-pairs / width)
+    frequencies = base ** (-pairs / width)
+    if scaling is not None:
+        frequencies = scaling(frequencies)
+    return positions.unsqueeze(-1).double() * frequencies
+
+
+def count_positions(start: int, end: int, mask: Bool[Tensor, "B L"] | None, device) -> Int[Tensor, "*B T"]:
+    """Positions of the tokens from start to end, counted from the first real one of each row."""
+    positions = torch.arange(start, end, device=device)
+    if mask is None:
+        return positions
+    return (positions - first_real(mask)[:, None]).clamp(min=0)
 
 
 def _distances(n_queries: int, n_keys: int, device) -> Int[Tensor, "T S"]:

@@ -87,6 +87,13 @@ def test_causal_lm_shifts_by_one():
     assert targets.tolist() == [[6, 7, IGNORE], [IGNORE] * 3]
 
 
+def test_causal_lm_asks_padding_for_nothing():
+    """The first real token of a row that is padded on the left is no target, as it is none without padding."""
+    tokens, mask = torch.tensor([[0, 0, 5, 6, 7]]), torch.tensor([[False, False, True, True, True]])
+    _, targets = causal_lm(tokens, mask=mask)
+    assert targets.tolist() == [[IGNORE, IGNORE, 6, 7]]
+
+
 def test_causal_lm_agrees_with_the_loss_of_transformers():
     from transformers import GPT2Config, GPT2LMHeadModel
 

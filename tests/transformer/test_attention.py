@@ -100,7 +100,7 @@ def test_half_precision_is_promoted_for_the_softmax(attend, dtype, randn):
     q, k, v = (randn(1, 2000, 16).to(dtype) for _ in range(3))
     weights = attention_weights(q, k)
     assert weights.dtype == dtype
-    scores = (q @ k.mT * 0.25).double()
+    scores = q.double() @ k.double().mT * 0.25
     torch.testing.assert_close(weights.double(), scores.softmax(-1), rtol=2 * torch.finfo(dtype).eps, atol=1e-7)
     out = attend(q, k, v)
     assert out.dtype == dtype
@@ -112,6 +112,51 @@ def test_a_wide_bias_does_not_pass_through_half_precision_in_the_softmax():
     bias = 300.0 + torch.tensor([0.0, 0.5, 1.0, 1.5])  # in bfloat16 all of these are 300 or 302
     weights = attention_weights(q, k, bias=bias)
     torch.testing.assert_close(weights[0, 0].float(), (bias - 300).softmax(-1), rtol=0.01, atol=0)
+
+
+@both
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_scores_beyond_the_end_of_float16(attend, dtype, masked):
+    """q·k = ±115200 > 65504; scaled ±10182, so that the two equal keys share the attention."""
+    q = torch.full((1, 128), 30.0, dtype=dtype)
+    k, v = torch.stack([q[0], -q[0], q[0]]), torch.eye(3, dtype=dtype)
+    mask = torch.tensor([[True, False, True]]) if masked else None
+    half = torch.tensor([[0.5, 0.0, 0.5]], dtype=dtype)
+    assert torch.equal(attention_weights(q, k, mask), half)
+    assert torch.equal(attend(q, k, v, mask), half)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_rounds_only_at_the_end(dtype, randn):
+    """Scores of about 30: rounded to half precision, the weights would be off by 1 % and more."""
+    q, k = (4 * randn(1, 40, 16)).to(dtype), (4 * randn(1, 40, 16)).to(dtype)
+    expected = attention_weights(q.double(), k.double())
+    torch.testing.assert_close(attention_weights(q, k).double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+@both
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_bias_of_minus_infinity_is_a_mask(attend, masked, randn):
+    q, k, v = (randn(2, 3, 4).requires_grad_() for _ in range(3))
+    mask = torch.tensor([[True, False, True], [True, False, False], [True, True, True]])
+    bias = torch.zeros(3, 3).double().masked_fill(~mask, -torch.inf)
+    bias[1] = -torch.inf
+    mask[1] = False
+    also = torch.tensor([True, True, False]) if masked else None
+    out = attend(q, k, v, also, bias=bias)
+    close(out, attend(q, k, v, mask if also is None else mask & also))
+    assert (out[:, 1] == 0).all()
+    assert (attention_weights(q, k, also, bias=bias)[:, 1] == 0).all()
+    out.square().sum().backward()
+    assert all(tensor.grad.isfinite().all() for tensor in (q, k, v))
+
+
+@both
+def test_a_mask_and_a_bias_that_leave_nothing_together(attend, randn):
+    q, k, v = randn(1, 4), randn(2, 4), randn(2, 4)
+    mask, bias = torch.tensor([[True, False]]), torch.tensor([[-torch.inf, 0.0]]).double()
+    assert torch.equal(attend(q, k, v, mask, bias=bias), torch.zeros(1, 4).double())
 
 
 def test_dropout_drops_and_scales_up(randn):

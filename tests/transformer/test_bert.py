@@ -91,6 +91,25 @@ def test_padding_changes_nothing_and_every_token_sees_every_other(pair, batch):
     assert (ours(ids) - ours(ids, segments=torch.ones_like(ids))).abs().max() > 1e-3
 
 
+def test_padding_on_the_left_changes_nothing(pair, batch):
+    ours, (ids, _, segments) = pair[0], batch
+    mask = torch.ones_like(ids).bool()
+    mask[0, :4], mask[1, :1] = False, False
+    for row, n in ((0, 4), (1, 1), (2, 0)):
+        alone = {"segments": segments[row : row + 1, n:]}
+        close(ours(ids, mask=mask, segments=segments)[row : row + 1, n:], ours(ids[row : row + 1, n:], **alone))
+        pairs = ours.next_sentence(ids, mask=mask, segments=segments)[row : row + 1]
+        close(pairs, ours.next_sentence(ids[row : row + 1, n:], **alone))
+
+
+def test_a_hole_in_the_mask_keeps_the_positions(pair, batch):
+    """As in transformers: what stands after a hidden token stays where it is."""
+    (ours, reference), (ids, *_) = pair, batch
+    mask = torch.ones_like(ids).bool()
+    mask[:, 3:5] = False
+    close(ours(ids, mask=mask)[mask], reference(ids, attention_mask=mask.long()).prediction_logits[mask])
+
+
 @pytest.mark.parametrize(
     "preset, encoder, whole",
     [(bert_base, 109_482_240, 110_106_428), (bert_large, 335_141_888, None), (minilm_l6, 22_713_216, None)],

@@ -147,6 +147,22 @@ def test_padding_of_the_source_changes_nothing(style, loud, batch):
 
 
 @pytest.mark.parametrize("style", ["t5", "vaswani"])
+def test_padding_on_the_left_changes_nothing(style, loud, batch):
+    """Of the source, and of the target, at once and through a cache."""
+    model, (ids, target_ids, *_) = loud(tiny(style=style)), batch
+    mask, target_mask = torch.ones_like(ids).bool(), torch.ones_like(target_ids).bool()
+    mask[0, :50] = target_mask[0, :7] = False
+    out = model(ids, target_ids, mask=mask, target_mask=target_mask)
+    close(out[:1, 7:], model(ids[:1, 50:], target_ids[:1, 7:]))
+    close(out[1:], model(ids[1:], target_ids[1:]))
+    memory, cache, parts, end = model.encode(ids, mask=mask), KVCache(3), [], 0
+    for chunk in target_ids.split([3, 9, 28], dim=1):
+        end += chunk.shape[1]
+        parts.append(model.decode(chunk, memory, mask=mask, target_mask=target_mask[:, :end], cache=cache))
+    close(torch.cat(parts, dim=1)[:, 7:], out[:, 7:])
+
+
+@pytest.mark.parametrize("style", ["t5", "vaswani"])
 @pytest.mark.parametrize("chunks", [[1] * 40, [17, 1, 20, 2], [1, 39]])
 def test_cached_equals_uncached(style, chunks, loud, batch):
     model, (ids, target_ids, mask, target_mask) = loud(tiny(style=style)), batch

@@ -99,6 +99,13 @@ def test_alibi_equals_transformers(n_heads):
     torch.testing.assert_close(ours - ours[..., :1], bloom - bloom[..., :1])
 
 
+def test_alibi_in_float64_does_not_pass_through_float32():
+    """2^-0.5 of 12 heads, in a model that was made in float32 and then widened."""
+    slopes = AlibiBias(12).half().double().slopes
+    assert slopes[8].item() == 2**-0.5 and torch.equal(slopes, alibi_slopes(12, dtype=torch.float64))
+    assert torch.equal(AlibiBias(12).slopes, alibi_slopes(12, dtype=torch.float64).float())
+
+
 def test_alibi_bias_by_hand():
     bias = AlibiBias(8)(2, 3)
     torch.testing.assert_close(bias[0], torch.tensor([[-0.5, 0.0, -0.5], [-1.0, -0.5, 0.0]]))
