@@ -4,6 +4,7 @@ from lmbook.pretraining.batches import Batches
 from lmbook.pretraining.checkpoint import load_checkpoint, save_checkpoint
 from lmbook.pretraining.distributed import distribute, rank_and_size, start
 from lmbook.pretraining.loop import Step, adamw, evaluate, model_loss, train
+from lmbook.pretraining.muon import Muon, muon, orthogonalise
 from lmbook.pretraining.objectives import (
     IGNORE,
     causal_lm,
@@ -14,7 +15,7 @@ from lmbook.pretraining.objectives import (
     sentence_pairs,
 )
 from lmbook.pretraining.recipe import SHAKESPEARE, SHAKESPEARE_LARGE, Recipe, Run, cache_folder, trained
-from lmbook.pretraining.schedule import warmup_cosine, warmup_linear, weight_decay_groups
+from lmbook.pretraining.schedule import warmup_cosine, warmup_linear, warmup_stable_decay, weight_decay_groups
 from lmbook.pretraining.spans import shift_right, span_corruption
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SHAKESPEARE",
     "SHAKESPEARE_LARGE",
     "Batches",
+    "Muon",
     "Recipe",
     "Run",
     "Step",
@@ -34,6 +36,8 @@ __all__ = [
     "loss",
     "masked_lm",
     "model_loss",
+    "muon",
+    "orthogonalise",
     "rank_and_size",
     "replace_tokens",
     "replaced_token_loss",
@@ -46,5 +50,6 @@ __all__ = [
     "trained",
     "warmup_cosine",
     "warmup_linear",
+    "warmup_stable_decay",
     "weight_decay_groups",
 ]

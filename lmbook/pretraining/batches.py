@@ -14,7 +14,8 @@ class Batches:
     """An endless iterator over (inputs, targets), whose whole state is a seed and a position.
 
     The text is cut into windows that do not overlap, from another start in every epoch; each epoch visits all windows
-    in an order of its own, less those that fill no batch. An objective that needs random numbers gets a generator that
+    in an order of its own, less those that fill no batch. No token is out of reach: an epoch may begin with the first
+    and may end with the last. An objective that needs random numbers gets a generator that
     depends on the seed and the position, so that any batch can be made again without those before it.
 
     Args:
@@ -47,7 +48,7 @@ class Batches:
             raise ValueError(f"rank must be in [0, {world_size}), got {rank}")
         if batch_size % world_size:
             raise ValueError(f"batch_size must be divisible by world_size={world_size}, got {batch_size}")
-        n_windows = (len(tokens) - length + 1) // length  # one start less than a window can be lost
+        n_windows = (len(tokens) - length + 1) // length  # leaves a choice of at least `length` starts
         if n_windows < batch_size:
             raise ValueError(
                 f"tokens must fill at least one batch of {batch_size} x {length}, whichever token is the first: "
@@ -70,7 +71,8 @@ class Batches:
         epoch, number = divmod(self.position, self.per_epoch)
         if self._order is None or self._order[0] != epoch:
             generator = self._generator(0, epoch)
-            start = int(torch.randint(self.length, (), generator=generator))
+            left_over = len(self.tokens) - self.length * self.n_windows
+            start = int(torch.randint(left_over + 1, (), generator=generator))
             self._order = epoch, start + self.length * torch.randperm(self.n_windows, generator=generator)
         starts = self._order[1][number * self.batch_size : (number + 1) * self.batch_size].tolist()
         windows = torch.stack([self.tokens[start : start + self.length] for start in starts]).long()

@@ -1,8 +1,4 @@
-"""The training loop: a generator that yields a record of each step, so that the caller's loop is an ordinary one.
-
-for step in tqdm(train(model, batches, steps=1000, lr=1e-3), total=1000):
-    ...
-"""
+"""The training loop: a generator that yields a record of each step, so that the caller's loop is an ordinary one."""
 
 import math
 import os
@@ -82,6 +78,9 @@ def train(
 ) -> Iterator[Step]:
     """Train a model in place, and yield each step as it is done.
 
+    In a model that comes in training mode, parts in eval mode stay so; one in eval mode
+    is put into training mode as a whole.
+
     With a folder, `last` in it holds the whole state of the run, `best` the weights of the least validation loss. A run
     that is called again with resume=True after a crash ends with the same weights, to the bit, as one without a crash;
     a caller that draws from torch's global generator between the steps must do the same again.
@@ -117,12 +116,13 @@ def train(
     forward = torch.compile(model) if compile else model
     precision = partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=autocast)
     save = partial(save_checkpoint, model=model)
+    modes = _modes(model if model.training else model.train())
 
     for step in range(done + 1, steps + 1):
         rate = float(lr(step) if callable(lr) else lr)
         if not 0 <= rate < math.inf:
             raise ValueError(f"lr must be finite and at least 0, got {rate} at step {step}")
-        model.train()
+        _set_modes(modes)  # the caller may have called eval() since
         parts = [_next(source, step) for _ in range(accumulate)]
         counts = [_count(targets) for _, targets in parts]
         tokens = int(global_sum(sum(counts), device))
@@ -157,20 +157,20 @@ def train(
                 raise FloatingPointError(_not_finite(f"loss after the update is {after}", step, last))
             known = best if math.isfinite(best) else None
             save(last, optimizer=optimizer, step=step, data=batches.state(), best=known)
-        yield Step(
-            step=step, loss=value, lr=rate, grad_norm=grad_norm, tokens=tokens, validation_loss=validation_loss
-        )  # fmt: skip
+        facts = {"lr": rate, "grad_norm": grad_norm, "tokens": tokens}
+        yield Step(step=step, loss=value, validation_loss=validation_loss, **facts)
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module, batches: Iterable, *, loss_fn: Callable[..., Tensor] = model_loss, autocast: bool = False
 ) -> float:
-    """Mean loss over all targets of some batches, without dropout; the model and torch's random state stay as they are.
+    """Mean loss over all targets of some batches, without dropout.
 
-    Book: pretraining.
+    Torch's random state and the model stay as they are: its weights, gradients and the
+    mode of each of its parts. Book: pretraining.
     """
-    device, was_training = next(model.parameters()).device, model.training
+    device, modes = next(model.parameters()).device, _modes(model)
     total, tokens = 0.0, 0
     model.eval()
     try:
@@ -183,10 +183,19 @@ def evaluate(
                 total += loss_fn(model, _to(inputs, device), _to(targets, device)).item() * count
                 tokens += count
     finally:
-        model.train(was_training)
+        _set_modes(modes)
     if not (tokens := global_sum(tokens, device)):
         raise ValueError("batches must hold at least one target, got none")
     return global_sum(total, device) / tokens
+
+
+def _modes(model: nn.Module) -> dict[nn.Module, bool]:
+    return {module: module.training for module in model.modules()}
+
+
+def _set_modes(modes: dict[nn.Module, bool]) -> None:
+    for module, training in modes.items():
+        module.training = training
 
 
 def _count(targets) -> int:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from lmbook._checks import check_fraction, check_positive
 from lmbook.pretraining.batches import Batches
 from lmbook.pretraining.checkpoint import load_checkpoint, save_checkpoint
+from lmbook.pretraining.fingerprint import fingerprint
 from lmbook.pretraining.loop import Step, adamw, train
 from lmbook.pretraining.objectives import causal_lm
 from lmbook.pretraining.schedule import warmup_cosine
@@ -65,7 +66,7 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """A name that changes with the settings, with the code that carries them out, and with the version of torch."""
+        """A name that changes with the settings, with torch's version, and with the `fingerprint` of the code."""
         settings = json.dumps([dataclasses.asdict(self), torch.__version__, _digest()])
         return f"{self.corpus}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
 
@@ -73,10 +74,7 @@ class Recipe:
 @cache
 def _digest() -> str:
     """Of the code that decides the weights, as it was when this process first asked."""
-    rooms = [Path(__file__).parents[1] / room for room in ("text", "transformer", "pretraining")]
-    return hashlib.sha256(
-        b"".join(file.read_bytes() for room in rooms for file in sorted(room.glob("*.py")))
-    ).hexdigest()
+    return fingerprint(Path(__file__))
 
 
 _plays = partial(Recipe, corpus="shakespeare", n_held_out=2)

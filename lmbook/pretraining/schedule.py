@@ -28,6 +28,23 @@ def warmup_linear(step: int, *, warmup: int, total: int, peak: float, floor: flo
     return peak * step / warmup if done < 0 else floor + (peak - floor) * (1 - done)
 
 
+def warmup_stable_decay(step: int, *, warmup: int, decay: int, total: int, peak: float, floor: float = 0.0) -> float:
+    """Learning rate that rises linearly, stays at its peak, and falls linearly to its floor.
+
+    The fall takes the last `decay` steps, so that a run is prolonged by going on from
+    where it began, at a level that no earlier choice of `total` has changed.
+
+    Source: Hu et al. 2024 (MiniCPM), section 4; the linear fall of Hägele et al. 2024.
+    Book: pretraining.
+    """
+    if not 0 < decay <= total - warmup:
+        raise ValueError(f"decay must be from 1 to total - warmup = {total - warmup}, got {decay}")
+    _progress(step, warmup, total, peak, floor)  # refuses what it cannot use
+    if step < warmup:
+        return peak * step / warmup
+    return floor + (peak - floor) * min(1.0, max(total - step, 0) / decay)
+
+
 def _progress(step: int, warmup: int, total: int, peak: float, floor: float) -> float:
     """Share of the decay that is done, in [0, 1]; negative during the warm-up."""
     check_positive(total=total)

@@ -32,6 +32,14 @@ def test_an_epoch_visits_windows_that_do_not_overlap_once():
     assert max(sum(orders, [])) <= 1000 - 8
 
 
+@pytest.mark.parametrize("n_tokens, batch_size", [(1000, 2), (513, 1), (1027, 2)])
+def test_every_token_is_a_target_in_some_epoch(n_tokens, batch_size):
+    source, seen = Batches(torch.arange(n_tokens), batch_size=batch_size, length=257), set()
+    for _ in range(6000):
+        seen |= set(next(source)[1].flatten().tolist())
+    assert seen == set(range(1, n_tokens))  # nothing comes before the first token
+
+
 def test_all_windows_have_a_place_even_with_the_latest_start():
     for seed in range(50):
         source = Batches(torch.arange(23), batch_size=2, length=8, seed=seed)

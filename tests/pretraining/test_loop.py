@@ -116,6 +116,35 @@ def test_evaluate_weighs_by_targets_and_disturbs_nothing(tiny, batches):
     assert torch.get_rng_state().equal(state)
 
 
+def test_each_part_keeps_its_mode_its_gradient_and_its_hooks(tiny, batches):
+    model, calls = tiny(dropout=0.5, n_layers=2).train(), []
+    model.blocks[0].eval()  # frozen, say
+    model.blocks[1].register_forward_hook(lambda module, *_: calls.append(module.training))
+    loss(*(lambda pair: (model(pair[0]), pair[1]))(next(batches()))).backward()
+    modes = {name: module.training for name, module in model.named_modules()}
+    kept = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    evaluate(model, [next(batches())])
+    assert modes == {name: module.training for name, module in model.named_modules()}
+    assert all(torch.equal(parameter.grad, kept[name]) for name, parameter in model.named_parameters())
+    assert calls == [True, False]
+    with pytest.raises(ValueError, match="loss broke"):
+        evaluate(model, [next(batches())], loss_fn=lambda *_: (_ for _ in ()).throw(ValueError("loss broke")))
+    assert modes == {name: module.training for name, module in model.named_modules()}
+
+
+def test_a_part_in_eval_mode_stays_so_while_the_rest_trains(tiny, batches):
+    model, seen = tiny(dropout=0.5, n_layers=2).train(), []
+    model.blocks[0].eval()
+    for block in model.blocks:
+        block.self_attention.dropout.register_forward_hook(lambda module, *_: seen.append(module.training))
+    for _ in train(model, batches(), steps=2, lr=1e-2, validation=[next(batches())], evaluate_every=1):
+        model.eval()  # as one does to sample
+    assert seen == 2 * [False, True, False, False] and not model.training  # a step, and its evaluation
+    model = tiny(dropout=0.5).eval()
+    [_] = train(model, batches(), steps=1, lr=1e-2)
+    assert all(module.training for module in model.modules())
+
+
 def test_validation_and_best_checkpoint(tiny, batches, tmp_path):
     """A model that unlearns: the best checkpoint is the one from before it got worse."""
     model, validation = tiny(), list(islice(batches(seed=7), 3))

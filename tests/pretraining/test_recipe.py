@@ -142,13 +142,13 @@ def test_another_recipe_has_another_key(change):
 
 
 def test_other_code_has_another_key(tmp_path, monkeypatch):
-    for room in ("text", "transformer", "pretraining"):
-        (tmp_path / room).mkdir()
-        (tmp_path / room / "code.py").write_text("x = 1")
-    monkeypatch.setattr(recipe, "__file__", str(tmp_path / "pretraining" / "recipe.py"))
+    for file in ("__init__.py", "pretraining/__init__.py", "pretraining/recipe.py"):
+        (tmp_path / "pkg" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pkg" / file).write_text("")
+    monkeypatch.setattr(recipe, "__file__", str(tmp_path / "pkg" / "pretraining" / "recipe.py"))
     recipe._digest.cache_clear()
     before = SMALL.key
-    (tmp_path / "text" / "code.py").write_text("x = 2")
+    (tmp_path / "pkg" / "pretraining" / "recipe.py").write_text("x = 2")
     assert before == SMALL.key  # one process, one code: what it has loaded does not change any more
     recipe._digest.cache_clear()
     assert before != SMALL.key

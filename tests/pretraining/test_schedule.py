@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn as nn
 
-from lmbook.pretraining import adamw, warmup_cosine, warmup_linear, weight_decay_groups
+from lmbook.pretraining import adamw, warmup_cosine, warmup_linear, warmup_stable_decay, weight_decay_groups
 from lmbook.transformer import BERT, GPT, BertConfig, EncoderDecoder, EncoderDecoderConfig, GPTConfig
 
 
@@ -30,6 +30,36 @@ def test_schedules_by_hand():
     )
     assert [warmup_cosine(step, **options) for step in (2, 4, 8, 12, 20)] == pytest.approx([0.5, 1, 0.6, 0.2, 0.2])
     assert warmup_cosine(6, **options) == pytest.approx(0.2 + 0.8 * (1 + 2**-0.5) / 2)
+
+
+@pytest.mark.parametrize("warmup, decay, total", [(0, 7, 7), (10, 20, 100), (10, 90, 100), (1, 1, 5)])
+def test_the_level_schedule_is_that_of_transformers(warmup, decay, total):
+    from transformers import get_wsd_schedule
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=3e-3)
+    options = {"num_warmup_steps": warmup, "num_decay_steps": decay, "num_training_steps": total}
+    schedule = get_wsd_schedule(optimizer, **options, decay_type="linear")
+    for step in range(total + 5):
+        mine = warmup_stable_decay(step, warmup=warmup, decay=decay, total=total, peak=3e-3)
+        assert mine == pytest.approx(schedule.get_last_lr()[0], rel=0, abs=1e-15)
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_longer_run_shares_the_level_part():
+    options = {"warmup": 4, "decay": 3, "peak": 1.0}
+    assert [warmup_stable_decay(step, total=12, **options) for step in (0, 2, 4, 9, 10, 11, 12, 20)] == pytest.approx(
+        [0, 0.5, 1, 1, 2 / 3, 1 / 3, 0, 0]
+    )
+    assert warmup_stable_decay(11, total=12, floor=0.4, **options) == pytest.approx(0.6)
+    for step in range(10):
+        assert warmup_stable_decay(step, total=12, **options) == warmup_stable_decay(step, total=50, **options)
+
+
+@pytest.mark.parametrize("change", [{"decay": 0}, {"decay": 9}, {"warmup": 12}, {"step": -1}, {"floor": 2.0}])
+def test_a_level_schedule_that_cannot_be(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        warmup_stable_decay(**({"step": 1, "warmup": 4, "decay": 8, "total": 12, "peak": 1.0} | change))
 
 
 def names(model, weight_decay=0.1):
