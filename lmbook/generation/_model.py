@@ -1,10 +1,11 @@
 """What every decoder does with a model: make its cache, read what is new, check what it was given."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmbook._checks import check_integers, check_positive
 from lmbook.transformer.cache import KVCache
@@ -20,9 +21,49 @@ def new_cache(model: Callable[..., Tensor], *, name: str = "model") -> KVCache:
 def read(
     model: Callable[..., Tensor], seen: Int[Tensor, "B S"], cache: KVCache, mask: Bool[Tensor, "B S"] | None = None
 ) -> Float[Tensor, "B T V"]:
-    """Logits after each token that the cache does not hold yet, so all of them if the model leaves it empty."""
+    """Logits after each token that the cache does not hold yet, so all of them if the model leaves it empty.
+
+    Of a text longer than the model takes, the last max_len tokens are read, without the cache: as the window
+    moves on, each of them gets another position, and with it other keys and values.
+    """
     options = {} if mask is None else {"mask": mask}
-    return model(seen[:, cache.length :], cache=cache, **options)
+    with _evaluating(model):
+        limit = max_len(model)
+        if limit is not None and seen.shape[1] > limit:
+            return model(seen[:, -limit:], **{name: value[:, -limit:] for name, value in options.items()})
+        return model(seen[:, cache.length :], cache=cache, **options)
+
+
+@contextmanager
+def _evaluating(model: Callable[..., Tensor]) -> Iterator[None]:
+    """The model in evaluation mode, without dropout; afterwards each of its modules is in the mode it was in."""
+    modules = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = True
+
+
+def max_len(model: Callable[..., Tensor]) -> int | None:
+    """How many tokens the model can read, if it says so."""
+    return getattr(getattr(model, "config", None), "max_len", None)
+
+
+def check_length(model: Callable[..., Tensor], n_prompt: int, n_read: int, *, name: str = "model") -> None:
+    """Refuse what is too long for the model before it has read anything.
+
+    Args:
+        n_read: tokens of the text that are read as well: all but the last one, which only the reader sees.
+    """
+    limit = max_len(model)
+    if limit is not None and n_prompt + n_read > limit:
+        raise ValueError(
+            f"{name} takes max_len={limit} tokens, got {n_prompt + n_read} to read: {n_prompt} of the prompt and "
+            f"{n_read} of the text"
+        )
 
 
 def extend(seen: Int[Tensor, "B S"], tokens: Int[Tensor, "B"]) -> Int[Tensor, "B S+1"]:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lmbook._checks import check_integers, check_positive
-from lmbook.generation._model import check_stop_ids, extend, new_cache
+from lmbook.generation._model import check_length, check_stop_ids, extend, new_cache
 from lmbook.generation.decoding import next_tokens
 
 
@@ -47,6 +47,7 @@ def generate_batch(
     min_p: float | None = None,
     repetition_penalty: float = 1.0,
     stop_ids: Collection[int] = (),
+    crop: bool = False,
     generator: torch.Generator | None = None,
 ) -> list[list[int]]:
     """Up to n_tokens next token ids for each prompt: what ``generate`` gives for one after the other, in one go.
@@ -58,7 +59,8 @@ def generate_batch(
         prompts: token ids of each, as lists or tensors of one axis, on the model's device.
 
     Raises:
-        ValueError: no prompts or an empty one, or more tokens than the model takes: the longest prompt counts for all.
+        ValueError: no prompts or an empty one, or more tokens to read than the model takes, unless they are to be
+            cropped: the longest prompt counts for all.
 
     Source: left padding with a mask, as in the code published with Radford et al. 2019 and in transformers.
     Book: decoding.
@@ -69,6 +71,8 @@ def generate_batch(
     seen, mask = left_pad(prompts)
     mask = None if mask.all() else mask
     cache = new_cache(model)
+    if not crop:
+        check_length(model, seen.shape[1], n_tokens - 1)
     texts: list[list[int]] = [[] for _ in seen]
     going = texts  # those that have not stopped, one for each row of seen
     for _ in range(n_tokens):

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lmbook._checks import check_positive
-from lmbook.generation._model import check_prompt, extend, new_cache, read
+from lmbook.generation._model import check_length, check_prompt, extend, new_cache, read
 from lmbook.generation.sampling import check_numbers
 
 
@@ -45,7 +45,8 @@ def beam_search(
             texts; 1 compares their mean for each token. Scores rank what is finished, never what goes on.
 
     Raises:
-        ValueError: several prompts, fewer than 1 beam or token, a negative length_penalty, NaN in the logits.
+        ValueError: several prompts, fewer than 1 beam or token, more than max_len tokens to read, a negative
+            length_penalty, NaN in the logits.
 
     Source: Sutskever et al. 2014, sec. 3.2, after Graves 2012 (search); Wu et al. 2016, sec. 7 (length ** alpha, the
     form that leads to their eq. 14; eq. 14 itself divides by ((5 + length) / 6) ** alpha). Book: decoding.
@@ -57,6 +58,7 @@ def beam_search(
     if not 0 <= length_penalty < float("inf"):
         raise ValueError(f"length_penalty must be at least 0 and finite, got {length_penalty}")
     cache = new_cache(model)
+    check_length(model, ids.shape[1], n_tokens - 1)
     n_prompt, beams, scores = ids.shape[1], ids, torch.zeros(1, device=ids.device)
     finished: list[Hypothesis] = []
     for length in range(1, n_tokens + 1):

@@ -78,8 +78,16 @@ def check_logits(logits: Tensor) -> None:
         raise ValueError(f"logits must be (..., V) and not empty, got shape {tuple(logits.shape)}")
 
 
-def _check_share(*, p: float) -> None:
-    if not isinstance(p, (int, float)):
-        raise TypeError(f"p must be a number, got {p!r} ({type(p).__name__})")
-    if not 0 < p <= 1:
-        raise ValueError(f"p must be above 0 and at most 1, got {p}")
+def check_options(top_k: int | None, top_p: float | None, min_p: float | None) -> None:
+    """Refuse what the filters would refuse, by the names that these have as options; None is no filter."""
+    if top_k is not None:
+        check_positive(top_k=top_k)
+    _check_share(**{name: p for name, p in [("top_p", top_p), ("min_p", min_p)] if p is not None})
+
+
+def _check_share(**shares: float) -> None:
+    for name, p in shares.items():
+        if not isinstance(p, (int, float)):
+            raise TypeError(f"{name} must be a number, got {p!r} ({type(p).__name__})")
+        if not 0 < p <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1, got {p}")

@@ -21,7 +21,8 @@ def distribution(
     that of transformers. At temperature 0 the likeliest token has probability 1.
 
     Raises:
-        ValueError: a negative temperature; NaN, +inf, or -inf for every token, in the logits.
+        ValueError: a negative temperature; a top_k below 1, a top_p or min_p outside (0, 1]; NaN, +inf, or -inf for
+            every token, in the logits.
 
     Source: softmax(logits / temperature): Holtzman et al. 2020, eq. 4; for two states Ackley et al. 1985, eq. 5.
     Book: decoding.
@@ -31,6 +32,7 @@ def distribution(
         raise TypeError(f"temperature must be a number, got {temperature!r} ({type(temperature).__name__})")
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be at least 0 and finite, got {temperature}")
+    filters.check_options(top_k, top_p, min_p)  # at temperature 0, too, where none of them changes anything
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmbook._checks import check_positive
-from lmbook.generation._model import check_prompt, extend, new_cache, read
+from lmbook.generation._model import check_length, check_prompt, extend, new_cache, read
 from lmbook.generation.sampling import distribution, draw
 
 
@@ -37,7 +37,7 @@ def speculative(
         temperature, top_k, top_p, min_p: shape the distributions of both, as for ``sample``.
 
     Raises:
-        ValueError: as for ``generate``, and vocabularies of different sizes.
+        ValueError: as for ``generate``, which can crop and this cannot; vocabularies of different sizes.
 
     Source: Leviathan et al. 2023, alg. 1; Chen et al. 2023, alg. 2. Book: decoding.
     """
@@ -45,6 +45,11 @@ def speculative(
     check_positive(n_draft=n_draft)
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     target_cache, draft_cache = new_cache(target, name="target"), new_cache(draft, name="draft")
+    check_length(target, ids.shape[1], n_tokens - 1, name="target")
+    if n_tokens > 1:  # else it is not asked; and what it guesses last it need not read
+        check_length(draft, ids.shape[1], n_tokens - 2, name="draft")
+    if temperature == 0:  # all is certain: draws come out the same, and change nobody's random state
+        generator = torch.Generator(ids.device)
     end = ids.shape[1] + n_tokens
     while ids.shape[1] < end:
         start, guessed, q = ids.shape[1], ids, []

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 def stream_text(tokens: Iterable[int], decode: Callable[[list[int]], str], stop: Collection[str] = ()) -> Iterator[str]:
     """Yield the text of tokens piece by piece, in whole characters, and end before the first stop string.
 
-    Text is held back as long as it may be the beginning of a stop string or ends in a part of a character. What is
-    unfinished when the tokens end is left out.
+    Text is held back as long as it may be the beginning of a stop string or ends in a part of a character. When the
+    tokens end, what is left comes as decode shows it, so that the pieces together are the text of all tokens.
 
     Args:
         tokens: read one by one, and no further than the token that completes a stop string.
-        decode: gives the text of a list of ids, with "\\ufffd" for a part of a character, as ``BPE.decode`` does.
+        decode: gives the text of a list of ids, with "\\ufffd" for a part of a character, or for each byte of it:
+            ``BPE.decode`` does the one, tokenizers that fall back on bytes (Llama 2, Gemma) do the other.
         stop: the text ends before whichever of these is complete first.
 
     Raises:
@@ -43,16 +44,18 @@ def _whole_characters(tokens: Iterable[int], decode: Callable[[list[int]], str])
     """Decode each token after the ones before it: some tokenizers drop the space before a first word."""
     context: list[int] = []  # tokens whose text has been given
     new: list[int] = []
-    given = 0  # characters of decode(context + new) that have been given
+    given, text = 0, ""  # characters of decode(context + new) that have been given; and all of them
     for token in tokens:
         new.append(token)
         text = decode(context + new)
-        whole = text.removesuffix("\ufffd")  # a part of a character, of 1 to 3 bytes, shows as one of these
-        yield whole[given:]
-        if whole != text or len(text) == given:
-            given = len(whole)
-        else:
-            context, new, given = new, [], len(decode(new))
+        certain = len(text.rstrip("\ufffd"))  # what follows may turn these signs into a character
+        if certain > given:
+            yield text[given:certain]
+            given = certain
+            if certain == len(text):
+                context, new, text = new, [], decode(new)
+                given = len(text)
+    yield text[given:]
 
 
 def _overlap(text: str, stop: Collection[str]) -> int:

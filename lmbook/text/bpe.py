@@ -105,8 +105,9 @@ class BPE:
         """The ids of a text that comes in chunks, one by one: the same as `encode` gives for the joined text.
 
         What comes next may change the last piece of a chunk ("th" + "e"), so that the end of each chunk is held back,
-        from its last white space on. The memory in use is that of one chunk and of the longest run of text without
-        white space, whatever the length of the text. The pattern may not look behind a piece, nor past the white
+        from its last white space on. Whatever the length of the text, the memory in use is that of one chunk, of
+        the longest run of text without white space, and of the ids of up to 65,536 pieces that the tokenizer
+        remembers (some 10 MB where all are different). The pattern may not look behind a piece, nor past the white
         space that ends it or follows it: true of the patterns of GPT-2 to GPT-4o, Llama 3, Qwen and SmolLM2.
         """
         if isinstance(chunks, str):
@@ -216,14 +217,26 @@ class BPE:
 
     @classmethod
     def from_gpt2(
-        cls, vocab_path: str | os.PathLike, merges_path: str | os.PathLike, *, special_tokens=("<|endoftext|>",)
+        cls,
+        vocab_path: str | os.PathLike,
+        merges_path: str | os.PathLike,
+        *,
+        pattern: str = GPT2_PATTERN,
+        special_tokens: Iterable[str] | Mapping[str, int] = ("<|endoftext|>",),
     ) -> "BPE":
-        """The tokenizer in GPT-2's two files, vocab.json (or encoder.json) and merges.txt (or vocab.bpe).
+        """The tokenizer in two files in GPT-2's format, vocab.json (or encoder.json) and merges.txt (or vocab.bpe).
+
+        Args:
+            pattern: how text is cut into pieces. The files do not say: those of another model than GPT-2 (SmolLM2,
+                Qwen2, ...) need that model's own, or the ids come out wrong where the two cut differently.
+            special_tokens: names of the special tokens in vocab.json; or names and ids, as a mapping, where they
+                stand in another file. Without any: ().
 
         Raises:
-            ValueError: a file is truncated or another file, or the two do not belong together.
+            ValueError: a file is truncated or another file, the two do not belong together, or vocab.json lacks a
+                special token or has another id for it.
         """
-        return cls(**read_gpt2(vocab_path, merges_path, special_tokens))
+        return cls(pattern=pattern, **read_gpt2(vocab_path, merges_path, special_tokens))
 
 
 def _ranks(vocab: Mapping[bytes, int], merges: Iterable[tuple[bytes, bytes]]) -> dict[tuple[int, int], tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lmbook.text._files import write_whole
@@ -51,20 +51,41 @@ def read_bpe(path: str | os.PathLike) -> dict:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def read_gpt2(vocab_path: str | os.PathLike, merges_path: str | os.PathLike, special_tokens: Iterable[str]) -> dict:
+def read_gpt2(
+    vocab_path: str | os.PathLike,
+    merges_path: str | os.PathLike,
+    special_tokens: Iterable[str] | Mapping[str, int],
+) -> dict:
     """The arguments of `BPE` from GPT-2's two files; a ValueError if they are truncated or other files."""
     vocab = _read_json(vocab_path)
-    lines = [line.rstrip("\r") for line in Path(merges_path).read_text(encoding="utf-8", errors="replace").split("\n")]
+    merges = Path(merges_path).read_bytes().decode("utf-8", errors="replace")
+    lines = [line.rstrip("\r") for line in merges.split("\n")]
     try:
         merges = parse_merges(line for line in lines[lines[0].startswith("#version") :] if line)
     except ValueError as error:
         raise ValueError(f"{merges_path} is no list of merges, or damaged: {error}") from None
-    special_ids = {token: vocab.pop(token) for token in special_tokens if token in vocab}
-    vocab = parse_vocab(vocab)
+    special_ids = _special_ids(vocab, special_tokens, vocab_path)
+    vocab = parse_vocab({token: id for token, id in vocab.items() if token not in special_ids})
     made = {left + right for left, right in merges}
     if orphans := [token for token in vocab if len(token) > 1 and token not in made]:
         raise ValueError(f"{merges_path} makes {len(orphans)} tokens of {vocab_path} not, {orphans[0]!r} for one")
     return {"vocab": vocab, "merges": merges, "special_tokens": special_ids}
+
+
+def _special_ids(vocab: dict[str, int], special_tokens, path: str | os.PathLike) -> dict[str, int]:
+    if isinstance(special_tokens, str):
+        raise TypeError(f"special_tokens must be several names, or names and ids, got {special_tokens!r}")
+    wanted = dict(special_tokens) if isinstance(special_tokens, Mapping) else dict.fromkeys(special_tokens)
+    for token, id in wanted.items():
+        found = vocab.get(token, id)
+        if found is None:
+            raise ValueError(
+                f"{path} has no special token {token!r}: pass special_tokens, the names that it has, or names and ids"
+            )
+        if id not in (None, found):
+            raise ValueError(f"{path} has the id {found} for the special token {token!r}, got {id}")
+        wanted[token] = found
+    return wanted
 
 
 def _read_json(path: str | os.PathLike) -> dict:

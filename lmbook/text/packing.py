@@ -16,8 +16,9 @@ def read_documents(
 ) -> Iterator[str]:
     """The texts between the separators of UTF-8 files, one file after the other, less empty ones.
 
-    Never more than a chunk and the longest document are in memory, whatever the size of the files. A file ends a
-    document.
+    Nothing in them is changed: a file with Windows' line ends, cut at the default separator, gives documents that
+    end in "\\r"; cut it at "\\r\\n". Never more than a chunk and the longest document are in memory, whatever the
+    size of the files. A file ends a document.
 
     Book: pretraining.
     """
@@ -31,7 +32,7 @@ def read_documents(
 
 def _read_documents(paths, separator: str, chunk_chars: int) -> Iterator[str]:
     for path in paths:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             rest = ""
             while chunk := file.read(chunk_chars):
                 *whole, rest = (rest + chunk).split(separator)  # a separator cut in two is whole in the next turn

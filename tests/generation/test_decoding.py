@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lmbook.generation import generate
+from lmbook.generation import beam_search, generate, generate_batch, speculative
 from lmbook.transformer import GPT, GPTConfig
 
 PROMPT = torch.tensor([[3, 1, 4, 1, 5]])
@@ -103,10 +103,82 @@ def test_the_prompt_stays_as_it_was(model):
     assert torch.equal(ids, PROMPT)
 
 
-def test_stops_with_an_error_where_the_model_ends(model):
-    tokens = generate(model, PROMPT, 100)
-    taken = []
-    with pytest.raises(ValueError, match=r"max_len=40 tokens, got 41"):
-        for token in tokens:
-            taken.append(token)
-    assert len(taken) == 36  # the last one is predicted from 40 tokens
+def test_what_would_be_too_long_is_refused_before_anything_is_read(model):
+    assert len(list(generate(model, PROMPT, 36))) == 36  # the last one is predicted from 40 tokens
+    read = []
+    model.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    for call in (
+        lambda: next(generate(model, PROMPT, 37)),
+        lambda: generate_batch(model, [[1], PROMPT[0]], 37),
+        lambda: beam_search(model, PROMPT, 37, 2),
+        lambda: next(speculative(model, model, PROMPT, 37, 2)),
+        lambda: next(generate(model, PROMPT.expand(1, 5).repeat(1, 9), 1)),
+    ):
+        with pytest.raises(ValueError, match=r"max_len=40 tokens, got 4[15] to read"):
+            call()
+    assert not read
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary", "alibi", "t5"])
+def test_a_cropped_context_is_the_last_max_len_tokens(gpt, positions):
+    """As nanoGPT's generate does: the whole window is read anew for each token."""
+    model = gpt(positions=positions, max_len=12)
+    prompts = [PROMPT, PROMPT[:, :2], PROMPT.repeat(1, 4)]
+    expected = []
+    for prompt in prompts:
+        ids = prompt
+        with torch.no_grad():
+            for _ in range(20):
+                ids = torch.cat([ids, model(ids[:, -12:])[:, -1:].argmax(-1)], dim=1)
+        expected.append(ids[0, prompt.shape[1] :].tolist())
+        assert list(generate(model, prompt, 20, crop=True)) == expected[-1]
+    assert len(set(expected[0])) > 4
+    assert generate_batch(model, [prompt[0] for prompt in prompts], 20, crop=True) == expected
+
+
+CALLS = [
+    lambda model, ids: list(generate(model, ids, 4)),
+    lambda model, ids: list(generate(model, ids, 9, crop=True)),
+    lambda model, ids: generate_batch(model, [ids[0], ids[0, :2]], 4),
+    lambda model, ids: beam_search(model, ids, 4, 3),
+    lambda model, ids: list(speculative(model, model, ids, 4, 2)),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["generate", "cropped", "batch", "beams", "speculative"])
+def test_a_model_in_training_writes_without_dropout_and_is_left_as_it_was(gpt, call):
+    model = gpt(dropout=0.5, max_len=9).eval()
+    expected = call(model, PROMPT)
+    model.train()
+    model.blocks[0].eval()  # a frozen block
+    model.blocks[1].feed_forward.requires_grad_(False)
+    model(PROMPT).sum().backward()
+    hook = model.register_forward_hook(lambda module, args, output: None)
+
+    def state():
+        modules = [(module.training, len(module._forward_hooks)) for module in model.modules()]
+        parameters = [(p.detach().clone(), p.grad, p.requires_grad) for p in model.parameters()]
+        return modules, parameters, torch.get_rng_state()
+
+    def unchanged(before):
+        modules, parameters, random = state()
+        assert modules == before[0] and torch.equal(random, before[2]) and torch.is_grad_enabled()
+        for (value, grad, wanted), (old, old_grad, old_wanted) in zip(parameters, before[1], strict=True):
+            assert torch.equal(value, old) and grad is old_grad and wanted == old_wanted
+
+    before = state()
+    assert call(model, PROMPT) == expected
+    unchanged(before)
+    model.norm.weight.data.fill_(torch.nan)
+    before = state()[0]
+    with pytest.raises(ValueError, match="logits must be numbers"):
+        call(model, PROMPT)
+    assert state()[0] == before
+    hook.remove()
+
+
+def test_between_two_tokens_the_model_is_in_its_own_mode(gpt):
+    model = gpt(dropout=0.5).train()
+    tokens = generate(model, PROMPT, 3)
+    next(tokens)
+    assert all(module.training for module in model.modules())

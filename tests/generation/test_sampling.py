@@ -42,6 +42,8 @@ def test_shares(options, weights, fits):
 def test_temperature_zero_takes_the_likeliest():
     logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(0))
     assert torch.equal(sample(logits, temperature=0.0), logits.argmax(-1))
+    with pytest.raises(ValueError, match="top_p must be above 0"):
+        distribution(logits, temperature=0.0, top_p=0.0)
     one_hot = distribution(logits, temperature=0.0, top_k=3)
     assert torch.equal(one_hot.argmax(-1), logits.argmax(-1)) and torch.equal(one_hot.sum(-1), torch.ones(50))
 

@@ -357,6 +357,46 @@ def test_truncated_gpt2_files_are_refused(tmp_path):
         BPE.from_gpt2(tmp_path / "vocab.json", data / "vocab.bpe")
 
 
+@pytest.fixture
+def two_files(tmp_path):
+    """Call with a tokenizer: its vocab.json and merges.txt, which say nothing of its pattern."""
+
+    def write(bpe, special=True):
+        vocab = {to_printable(token): id for token, id in bpe.vocab.items()}
+        (tmp_path / "vocab.json").write_text(json.dumps(vocab | (bpe.special_tokens if special else {})))
+        merges = "\n".join(f"{to_printable(left)} {to_printable(right)}" for left, right in bpe.merges)
+        (tmp_path / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", encoding="utf-8")
+        return tmp_path / "vocab.json", tmp_path / "merges.txt"
+
+    return write
+
+
+def test_two_files_of_another_model_want_its_pattern(two_files):
+    other = BPE.train(["a  1 22 b  333\n"] * 9, 275, pattern=SMOLLM2_PATTERN, special_tokens=["<|im_end|>", "<s>"])
+    files = two_files(other)
+    options = {"special_tokens": other.special_tokens.keys()}
+    same = BPE.from_gpt2(*files, pattern=SMOLLM2_PATTERN, **options)
+    text = "a  1<s>b  22 333"
+    assert same.encode(text, special=True) == other.encode(text, special=True)
+    assert (same.special_tokens, same.pattern) == (other.special_tokens, other.pattern)
+    assert BPE.from_gpt2(*files, **options).encode(text) != other.encode(text)
+
+
+def test_special_tokens_that_the_files_lack_are_refused_unless_their_ids_are_given(two_files):
+    bpe = BPE.train(["a b"], 260, special_tokens=["<s>"])
+    files = two_files(bpe)
+    with pytest.raises(ValueError, match=r"vocab.json has no special token '<\|endoftext\|>'"):
+        BPE.from_gpt2(*files)
+    with pytest.raises(ValueError, match="vocab.json has the id 256 for the special token '<s>', got 258"):
+        BPE.from_gpt2(*files, special_tokens={"<s>": 258})
+    with pytest.raises(TypeError, match="special_tokens must be several names.* got '<s>'"):
+        BPE.from_gpt2(*files, special_tokens="<s>")
+    assert BPE.from_gpt2(*files, special_tokens={"<s>": 256, "</s>": 300}).special_tokens == {"<s>": 256, "</s>": 300}
+    files = two_files(bpe, special=False)
+    assert BPE.from_gpt2(*files, special_tokens=()).special_tokens == {}
+    assert BPE.from_gpt2(*files, special_tokens=bpe.special_tokens).encode("<s>a", special=True) == [256, 64]
+
+
 def test_decoding_half_a_character(gpt2):
     ids = gpt2.encode("龘")
     assert gpt2.decode(ids[:-1]) == "\ufffd"

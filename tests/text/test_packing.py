@@ -48,6 +48,16 @@ def test_documents_are_those_of_split_wherever_a_chunk_ends(tmp_path, separator,
     assert list(read_documents(paths, separator=separator, chunk_chars=chunk_chars)) == expected
 
 
+@pytest.mark.parametrize("chunk_chars", [1, 2, 7, 1000])
+def test_line_ends_are_not_translated(tmp_path, chunk_chars):
+    path = tmp_path / "windows.txt"
+    path.write_bytes("one\r\ntwo\rstill two\r\n\u2028three\x85\r\n".encode())
+    for separator in ("\r\n", "\n", "\r", "\x85"):
+        expected = [part for part in path.read_bytes().decode().split(separator) if part]
+        assert list(read_documents([path], separator=separator, chunk_chars=chunk_chars)) == expected
+    assert list(read_documents([path], separator="\r\n")) == ["one", "two\rstill two", "\u2028three\x85"]
+
+
 def test_memory_does_not_grow_with_the_file(tmp_path):
     peaks = []
     for n_documents in (2_000, 20_000):
