@@ -1,9 +1,11 @@
 """Real weights in our own models: Hugging Face's safetensors, all-MiniLM-L6-v2, and SmolLM2 from its GGUF file."""
 
 from lmbook.interop.files import download
-from lmbook.interop.huggingface import load_bert, load_gpt2, load_llama, load_pretrained
+from lmbook.interop.huggingface import load_bert, load_gpt2, load_pretrained
+from lmbook.interop.llama import load_llama, load_qwen2
 from lmbook.interop.minilm import embed_sentences, load_minilm
 from lmbook.interop.smollm2 import chat_prompt, load_smollm2
+from lmbook.interop.t5 import load_t5
 
 __all__ = [
     "chat_prompt",
@@ -14,5 +16,7 @@ __all__ = [
     "load_llama",
     "load_minilm",
     "load_pretrained",
+    "load_qwen2",
     "load_smollm2",
+    "load_t5",
 ]
