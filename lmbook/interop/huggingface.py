@@ -17,7 +17,7 @@ from lmbook.interop.llama import load_llama, load_qwen2
 from lmbook.interop.t5 import load_t5
 from lmbook.transformer import BERT, GPT, BertConfig, BertEncoder, EncoderDecoder, GPTConfig
 
-_CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # GPT-2 stores these as (in, out), nn.Linear as (out, in)
+CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # GPT-2 stores these as (in, out), nn.Linear as (out, in)
 GPT2_ACTIVATIONS = {
     "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "gelu_python": "gelu", "relu": "relu",
 }  # fmt: skip
@@ -52,7 +52,7 @@ def load_gpt2(folder: str | Path, *, dtype: torch.dtype | None = torch.float32, 
     with torch.device("meta"):
         model = GPT(ours)
     tensors = without(read_tensors(weight_files(folder)), "transformer.")
-    tensors = ((name, tensor.T if name.endswith(_CONV1D) else tensor) for name, tensor in tensors)
+    tensors = ((name, tensor.T if name.endswith(CONV1D) else tensor) for name, tensor in tensors)
     fill(model, tensors, GPT2_MODULES, source=str(folder), dtype=dtype, ignored=BUFFERS)
     return model.eval()
 
