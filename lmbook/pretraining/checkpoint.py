@@ -70,7 +70,7 @@ def save_checkpoint(
         (part / "training.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     if rank_and_size()[0] == 0:
-        _replace_folder(Path(folder), write)
+        replace_folder(Path(folder), write)
     wait()
 
 
@@ -127,7 +127,7 @@ def standing(folder: str | os.PathLike) -> Path:
     raise ValueError(f"folder must hold a checkpoint, got {str(folder)!r}, which does not exist")
 
 
-def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Fill a new folder beside the old one, wait until the disk has it, and only then give it the old one's name."""
     part, previous = _beside(path, "part"), _beside(path, "previous")
     shutil.rmtree(part, ignore_errors=True)

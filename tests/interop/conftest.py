@@ -1,6 +1,7 @@
 """Tiny random models of `transformers`, saved as it saves them: what our loaders must read and reproduce."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -11,6 +12,11 @@ SIZES = {
     "GPT2": {"vocab_size": 61, "n_positions": 24, "n_embd": 24, "n_layer": 3, "n_head": 4},
     "Llama": {"vocab_size": 61, "max_position_embeddings": 24, "hidden_size": 32, "intermediate_size": 40,
               "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 500.0},
+    "Qwen2": {"vocab_size": 61, "max_position_embeddings": 24, "hidden_size": 32, "intermediate_size": 40,
+              "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 500.0},
+    "T5": {"vocab_size": 61, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 3, "num_heads": 4,
+           "decoder_start_token_id": 0},
+    "MT5": {"vocab_size": 61, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 3, "num_heads": 4},
     "Bert": {"vocab_size": 61, "max_position_embeddings": 24, "hidden_size": 24, "intermediate_size": 40,
              "num_hidden_layers": 3, "num_attention_heads": 4},
 }  # fmt: skip
@@ -89,11 +95,27 @@ class _Norm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
 
 
+def _scaled(frequency, rope):
+    """`apply_scaling` of the code of Llama 3.1, for one pair of coordinates."""
+    if rope["rope_type"] == "default":
+        return frequency
+    assert rope["rope_type"] == "llama3"
+    low, high, context = rope["low_freq_factor"], rope["high_freq_factor"], rope["original_max_position_embeddings"]
+    wavelength = 2 * math.pi / frequency
+    if wavelength < context / high:
+        return frequency
+    if wavelength > context / low:
+        return frequency / rope["factor"]
+    smooth = (context / wavelength - low) / (high - low)
+    return (1 - smooth) * frequency / rope["factor"] + smooth * frequency
+
+
 class _Angles(nn.Module):
     def __init__(self, config):
         super().__init__()
-        width, base = config.hidden_size // config.num_attention_heads, config.rope_parameters["rope_theta"]
-        self.frequencies = torch.tensor([base ** (-2 * i / width) for i in range(width // 2)], dtype=torch.float64)
+        width, rope = config.hidden_size // config.num_attention_heads, config.rope_parameters
+        frequencies = [_scaled(rope["rope_theta"] ** (-2 * i / width), rope) for i in range(width // 2)]
+        self.frequencies = torch.tensor(frequencies, dtype=torch.float64)
 
     def forward(self, x, position_ids):
         angles = torch.outer(position_ids[0].double(), self.frequencies).repeat(1, 2)[None]
@@ -108,17 +130,18 @@ def rotary_angles():
 
 @pytest.fixture
 def exact():
-    """Make a Llama of `transformers` compute in float64 what it computes in float32 whatever its weights.
+    """Make a Llama, Qwen2 or T5 of `transformers` compute in float64 what it computes in float32 in any case.
 
     These are its norms (here PyTorch's own rms_norm) and the angles of its rotary positions.
     """
 
     def replace(model):
-        model.model.rotary_emb = _Angles(model.config)
-        model.model.norm = _Norm(model.model.norm)
-        for layer in model.model.layers:
-            layer.input_layernorm = _Norm(layer.input_layernorm)
-            layer.post_attention_layernorm = _Norm(layer.post_attention_layernorm)
+        if hasattr(model, "model"):
+            model.model.rotary_emb = _Angles(model.config)
+        for module in list(model.modules()):
+            for name, child in list(module.named_children()):
+                if hasattr(child, "variance_epsilon"):
+                    setattr(module, name, _Norm(child))
         return model
 
     return replace
@@ -164,7 +187,13 @@ def gguf_file(tmp_path):
             change(fields, tensors)
         path = tmp_path / "tiny.gguf"
         writer = gguf.GGUFWriter(path, fields.pop("general.architecture"))
-        adders = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
+        adders = {
+            bool: writer.add_bool,
+            str: writer.add_string,
+            int: writer.add_uint32,
+            float: writer.add_float32,
+            list: writer.add_array,
+        }
         for name, value in fields.items():
             adders[type(value)](name, value)
         for name, weights in tensors.items():

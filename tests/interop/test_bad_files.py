@@ -89,6 +89,8 @@ def test_changed_weights(tmp_path, published, rewrite, load, changes, message):
     refused(lambda: load(tmp_path), str(tmp_path), message)
 
 
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 8}  # fmt: skip
 CHANGED_CONFIG = [
     (load_gpt2, {"n_embd": ...}, "has no 'n_embd'"),
     (load_gpt2, {"model_type": ...}, "has no 'model_type'"),
@@ -96,15 +98,22 @@ CHANGED_CONFIG = [
     (load_gpt2, {"n_head": 5}, ": d_model must be divisible by n_heads, got d_model=24, n_heads=5"),
     (load_gpt2, {"n_layer": 0}, ": n_layers must be at least 1, got 0"),
     (load_gpt2, {"activation_function": "silu"},
-     "activation_function = 'silu' is not supported, only 'gelu_new' or 'gelu_pytorch_tanh' or 'gelu' or 'relu'"),
+     "activation_function = 'silu' is not supported, only 'gelu_new' or 'gelu_pytorch_tanh' or 'gelu' or "),
     (load_gpt2, {"scale_attn_weights": False}, "scale_attn_weights = False is not supported, only True"),
     (load_gpt2, {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx = True is not supported"),
     (load_gpt2, {"add_cross_attention": True}, "add_cross_attention = True is not supported"),
     (load_llama, {"rms_norm_eps": ...}, "has no 'rms_norm_eps'"),
     (load_llama, {"model_type": "mistral"}, "model_type must be 'llama', got 'mistral'"),
-    (load_llama, {"rope_scaling": {"factor": 8.0}}, "rope_scaling = {'factor': 8.0} is not supported, only None"),
-    (load_llama, {"rope_parameters": {"rope_type": "llama3"}},
-     "rope_parameters: rope_type = 'llama3' is not supported"),
+    (load_llama, {"rope_scaling": {"factor": 8.0}}, "rope_parameters: factor = 8.0 is not supported"),
+    (load_llama, {"rope_parameters": {"rope_type": "yarn"}},
+     "rope_parameters: rope_type = 'yarn' is not supported, only 'default' or 'llama3'"),
+    (load_llama, {"rope_parameters": {"rope_type": "llama3"}}, "rope_parameters has no 'factor'"),
+    (load_llama, {"rope_parameters": LLAMA3 | {"high_freq_factor": 1.0}}, "fast must be above slow=1.0, got 1.0"),
+    (load_llama, {"rope_parameters": LLAMA3 | {"beta_fast": 32.0}}, "beta_fast = 32.0 is not supported"),
+    (load_llama, {"rope_parameters": LLAMA3 | {"type": "linear"}}, "type = 'linear' is not supported, only 'llama3'"),
+    (load_llama, {"rope_parameters": LLAMA3, "rope_scaling": LLAMA3 | {"factor": 4.0}}, "differ in factor"),
+    (load_llama, {"rope_parameters": {"rope_theta": 500.0}, "rope_theta": 1e4},
+     "rope_theta is 10000.0, and 500.0 in rope_parameters"),
     (load_llama, {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5 is not supported"),
     (load_llama, {"rope_parameters": [1]}, "rope_parameters must be an object, got [1]"),
     (load_llama, {"head_dim": 16}, "head_dim = 16 is not supported, only 8"),
@@ -118,7 +127,8 @@ CHANGED_CONFIG = [
     (load_bert, {"is_decoder": True}, "is_decoder = True is not supported, only False"),
     (load_bert, {"hidden_act": "gelu_new"}, "hidden_act = 'gelu_new' is not supported, only 'gelu'"),
     (load_bert, {"tie_word_embeddings": False}, "tie_word_embeddings = False is not supported, only True"),
-    (load_pretrained, {"model_type": "t5"}, "model_type must be one of gpt2, llama, bert, got 't5'"),
+    (load_pretrained, {"model_type": "t6"},
+     "model_type must be 'gpt2' or 'llama' or 'qwen2' or 'bert' or 't5' or 'mt5', got 't6'"),
 ]  # fmt: skip
 
 

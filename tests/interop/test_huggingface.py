@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lmbook.interop import load_bert, load_gpt2, load_llama, load_pretrained
-from lmbook.transformer import BERT, GPT, BertEncoder, llama2_7b
+from lmbook.generation import generate
+from lmbook.interop import load_bert, load_gpt2, load_llama, load_pretrained, load_qwen2
+from lmbook.transformer import BERT, GPT, BertEncoder, EncoderDecoder, KVCache, llama2_7b
 
 TIGHT = {"rtol": 0, "atol": 1e-10}
 
@@ -58,6 +59,64 @@ def test_llama(tmp_path, published, exact, check_decoder, ids, changes):
         torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=0, atol=1e-4)
     check_decoder(ours, exact(theirs))
     assert (ours.unembed.weight is ours.embed.weight) == changes.get("tie_word_embeddings", False)
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 16, "rope_theta": 500.0}  # fmt: skip
+
+
+@torch.no_grad()
+def check_cached(ours, theirs, ids):
+    """Greedy tokens, and the logits of every step, with both caches."""
+    options = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    expected = theirs.generate(ids[:1, :9], max_new_tokens=14, **options)
+    tokens = list(generate(ours, ids[:1, :9], 14))
+    assert tokens == expected[0, 9:].tolist()
+    cache, past = KVCache(3), None
+    for new in ids.split([9, 1, 4, 1, 2], dim=1):
+        out = theirs(new, past_key_values=past, use_cache=True)
+        past = out.past_key_values
+        torch.testing.assert_close(ours(new, cache=cache), out.logits, **TIGHT)
+
+
+@pytest.mark.parametrize("spelling", ["rope_parameters", "rope_scaling", "type"])
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_llama_3_1(tmp_path, published, exact, rewrite, check_decoder, ids, spelling, factor):
+    """Scaled rotary positions, as files of this year and of 2024 write them."""
+    rope = LLAMA3 | {"factor": factor}
+    theirs = exact(published("LlamaForCausalLM", rope_parameters=rope, tie_word_embeddings=True))
+    rest = {key: value for key, value in rope.items() if key != "rope_theta"}
+    if spelling == "rope_scaling":
+        rewrite(rope_parameters=..., rope_scaling=rest, rope_theta=500.0)
+    elif spelling == "type":
+        rest["type"] = rest.pop("rope_type")
+        rewrite(rope_parameters=rest | {"rope_theta": 500.0})
+    ours = load_llama(tmp_path, dtype=torch.float64)
+    check_decoder(ours, theirs)
+    check_cached(ours, theirs, ids)
+    rewrite(rope_parameters={"rope_theta": 500.0}, rope_scaling=None, rope_theta=...)
+    assert (load_llama(tmp_path, dtype=torch.float64)(ids) - ours(ids)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"tie_word_embeddings": True}, {"num_key_value_heads": 4}, {"rms_norm_eps": 0.1}, {"rope_parameters": LLAMA3}],
+    ids=str,
+)
+def test_qwen2(tmp_path, published, exact, check_decoder, ids, changes):
+    theirs = exact(published("Qwen2ForCausalLM", **changes))
+    ours = load_qwen2(tmp_path, dtype=torch.float64)
+    check_decoder(ours, theirs)
+    check_cached(ours, theirs, ids)
+    biases = {name.split(".")[-2] for name, _ in ours.named_parameters() if name.endswith("bias")}
+    assert biases == {"w_q", "w_k", "w_v"}
+
+
+def test_llama_and_gpt2_with_a_cache(tmp_path, published, exact, ids):
+    theirs = exact(published("LlamaForCausalLM"))
+    check_cached(load_pretrained(tmp_path, dtype=torch.float64), theirs, ids)
+    theirs = published("GPT2LMHeadModel")
+    check_cached(load_pretrained(tmp_path, dtype=torch.float64), theirs, ids)
 
 
 @pytest.fixture
@@ -170,7 +229,15 @@ def test_shards(tmp_path, published, exact, check_decoder, name):
 
 
 @pytest.mark.parametrize(
-    "name, kind", [("GPT2LMHeadModel", GPT), ("LlamaForCausalLM", GPT), ("BertModel", BertEncoder)]
+    "name, kind",
+    [
+        ("GPT2LMHeadModel", GPT),
+        ("LlamaForCausalLM", GPT),
+        ("Qwen2ForCausalLM", GPT),
+        ("BertModel", BertEncoder),
+        ("T5ForConditionalGeneration", EncoderDecoder),
+        ("MT5ForConditionalGeneration", EncoderDecoder),
+    ],
 )
 def test_load_pretrained_goes_by_model_type(tmp_path, published, name, kind):
     published(name)
