@@ -60,6 +60,8 @@ def test_model(tmp_path, auto, exact, ids, name):
     theirs = auto.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float64).eval()
     kind = {"g": "GPT2LMHeadModel", "l": "LlamaForCausalLM"}[name[0]]
     assert type(theirs).__name__ == kind
+    ends = [getattr(theirs.config, f"{name}_token_id") for name in ("bos", "eos", "pad")]
+    assert ends == [None] * 3  # and not those of Llama or GPT-2, which are other tokens here
     if kind != "GPT2LMHeadModel":
         torch.testing.assert_close(theirs(ids).logits, ours(ids), rtol=0, atol=1e-3)  # its norms and angles in float32
         theirs = exact(theirs)
