@@ -646,7 +646,7 @@ TEXT = [
     ("score text", lambda: NGram(2).fit([["a"]]).log_probs("a"), TypeError, "sequence must .*, got 'a'"),
     ("draw none", lambda: NGram(2).fit([["a"]]).sample(0), ValueError, "n_words must be at least 1, got 0"),
     ("order of Kneser-Ney", lambda: KneserNey(0), ValueError, "order must be at least 1, got 0"),
-    ("Kneser-Ney not fitted", lambda: KneserNey(2).log_probs(["a"]), ValueError, r"no counts: call fit\(sequences\) first"),
+    ("Kneser-Ney not fitted", lambda: KneserNey(2).log_probs(["a"]), ValueError, r"no counts: call fit\(sequences\)"),
     ("weight one", lambda: InterpolatedNGram(2, weights=[1]), ValueError, r"weights must be order=2 .*got \[1\]"),
     ("weight two", lambda: InterpolatedNGram(1, weights=[2]), ValueError, r"weights must .*\[0, 1\], got \[2\]"),
     (
