@@ -45,12 +45,12 @@ pages: $(HTML)
 portable: $(VENV)
 	$(BIN)/python scripts/portable.py --jobs 2 $(NB)
 
-# The chapters that differ from the commit BASE, as a processor without AVX would run them.
+# The chapters that differ from the commit BASE, as a processor with AVX2 and no AVX-512 would run them.
 BASE ?= HEAD~1
 changed-elsewhere: $(VENV)
 	@if git rev-parse --quiet --verify "$(BASE)^{commit}" >/dev/null; then \
 	  notebooks="$$(git diff --name-only --diff-filter=d $(BASE) -- 'book/*.ipynb')" && \
-	  if [ -n "$$notebooks" ]; then $(BIN)/python scripts/portable.py --jobs 2 --processors sse $$notebooks; \
+	  if [ -n "$$notebooks" ]; then $(BIN)/python scripts/portable.py --jobs 2 --processors avx2 $$notebooks; \
 	  else echo "no chapter differs from $(BASE)"; fi; \
 	else echo "$(BASE) is not in this clone: no chapter was run as another processor would"; fi
 
