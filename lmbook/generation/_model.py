@@ -21,23 +21,26 @@ def new_cache(model: Callable[..., Tensor], *, name: str = "model") -> KVCache:
 def read(
     model: Callable[..., Tensor], seen: Int[Tensor, "B S"], cache: KVCache, mask: Bool[Tensor, "B S"] | None = None
 ) -> Float[Tensor, "B T V"]:
-    """Logits after each token that the cache does not hold yet, so all of them if the model leaves it empty.
+    """Logits after each token that the cache does not hold yet: all, if it stays empty.
 
-    Of a text longer than the model takes, the last max_len tokens are read, without the cache: as the window
-    moves on, each of them gets another position, and with it other keys and values.
+    Of a text longer than the model takes, the last max_len tokens are read, without the
+    cache: as the window moves on, each of them gets another position, and with it other
+    keys and values.
     """
-    options = {} if mask is None else {"mask": mask}
     with _evaluating(model):
         limit = max_len(model)
         if limit is not None and seen.shape[1] > limit:
-            return model(seen[:, -limit:], **{name: value[:, -limit:] for name, value in options.items()})
+            seen, cache = seen[:, -limit:], new_cache(model)
+            mask = None if mask is None else mask[:, -limit:]
+        options = {} if mask is None else {"mask": mask}
         return model(seen[:, cache.length :], cache=cache, **options)
 
 
 @contextmanager
 def _evaluating(model: Callable[..., Tensor]) -> Iterator[None]:
-    """The model in evaluation mode, without dropout; afterwards each of its modules is in the mode it was in."""
-    modules = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
+    """The model without dropout; afterwards each module is in the mode it was in."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    modules = [module for module in modules if module.training]
     for module in modules:
         module.training = False
     try:
@@ -56,13 +59,13 @@ def check_length(model: Callable[..., Tensor], n_prompt: int, n_read: int, *, na
     """Refuse what is too long for the model before it has read anything.
 
     Args:
-        n_read: tokens of the text that are read as well: all but the last one, which only the reader sees.
+        n_read: tokens of the text that are read as well: all but the last one.
     """
     limit = max_len(model)
     if limit is not None and n_prompt + n_read > limit:
         raise ValueError(
-            f"{name} takes max_len={limit} tokens, got {n_prompt + n_read} to read: {n_prompt} of the prompt and "
-            f"{n_read} of the text"
+            f"{name} takes max_len={limit} tokens, got {n_prompt + n_read} to read: "
+            f"{n_prompt} of the prompt and {n_read} of the text"
         )
 
 

@@ -26,33 +26,40 @@ def generate(
     crop: bool = False,
     generator: torch.Generator | None = None,
 ) -> Iterator[int]:
-    """Yield up to n_tokens next token ids, one at a time, reading each token once through a cache.
+    """Yield up to n_tokens next token ids, one at a time, through a cache.
 
-    A module reads in evaluation mode, without dropout and gradients, and is left as it was.
+    A module reads in evaluation mode, without dropout and gradients, and is left
+    as it was.
 
     Args:
-        model: called as ``model(ids, cache=cache)``, gives logits (1, tokens, V); has ``blocks``, one cache each,
-            and may say in ``config.max_len`` how many tokens it takes.
-        temperature: 0 takes the likeliest token; above 0 draws from softmax(logits / temperature).
+        model: called as ``model(ids, cache=cache)``, gives logits (1, tokens, V); has
+            ``blocks``, one cache each, and may say in ``config.max_len`` how many
+            tokens it takes.
+        temperature: 0 takes the likeliest token; above 0 draws from
+            softmax(logits / temperature).
         top_k, top_p, min_p: tokens that may be drawn, as for ``sample``.
-        repetition_penalty: applied to the tokens of the prompt and of the text so far; 1 does nothing.
+        repetition_penalty: applied to the tokens of the prompt and of the text so
+            far; 1 does nothing.
         stop_ids: ends after any of these, which is not yielded.
-        crop: once the text is longer than the model takes, go on from its last max_len tokens, which are then read
-            anew for each token. Without it, what could become too long is refused before the first token.
+        crop: once the text is longer than the model takes, go on from its last
+            max_len tokens, which are then read anew for each token. Without it, what
+            could become too long is refused before the first token.
 
     Raises:
-        ValueError: a batch of several prompts, a negative temperature, fewer than 1 token asked for, more than
-            max_len tokens to read, NaN in the logits.
+        ValueError: a batch of several prompts, a negative temperature, fewer than 1
+            token asked for, more than max_len tokens to read, NaN in the logits.
 
-    Source: Radford et al. 2019, sec. 3 (sampling); temperature: Ackley et al. 1985, eq. 5. Book: decoding.
+    Source: Radford et al. 2019, sec. 3 (sampling); temperature: Ackley et al. 1985,
+    eq. 5. Book: decoding.
     """
     check_prompt(ids, n_tokens, stop_ids)
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "generator": generator}
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options |= {"min_p": min_p, "repetition_penalty": repetition_penalty}
     cache = new_cache(model)
     if not crop:
         check_length(model, ids.shape[1], n_tokens - 1)
     for _ in range(n_tokens):
-        next_id = next_tokens(model, ids, cache, repetition_penalty=repetition_penalty, **options)
+        next_id = next_tokens(model, ids, cache, generator=generator, **options)
         if int(next_id) in stop_ids:
             return
         yield int(next_id)

@@ -6,13 +6,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 def stream_text(tokens: Iterable[int], decode: Callable[[list[int]], str], stop: Collection[str] = ()) -> Iterator[str]:
     """Yield the text of tokens piece by piece, in whole characters, and end before the first stop string.
 
-    Text is held back as long as it may be the beginning of a stop string or ends in a part of a character. When the
-    tokens end, what is left comes as decode shows it, so that the pieces together are the text of all tokens.
+    Text is held back as long as it may be the beginning of a stop string or ends in a
+    part of a character. When the tokens end, what is left comes as decode shows it, so
+    that the pieces together are the text of all tokens.
 
     Args:
         tokens: read one by one, and no further than the token that completes a stop string.
-        decode: gives the text of a list of ids, with "\\ufffd" for a part of a character, or for each byte of it:
-            ``BPE.decode`` does the one, tokenizers that fall back on bytes (Llama 2, Gemma) do the other.
+        decode: gives the text of a list of ids, with "\\ufffd" for a part of a
+            character, or for each byte of it: ``BPE.decode`` does the one, tokenizers
+            that fall back on bytes (Llama 2, Gemma) do the other.
         stop: the text ends before whichever of these is complete first.
 
     Raises:
