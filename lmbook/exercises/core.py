@@ -157,7 +157,8 @@ def _names(answer, name: str) -> bool:
 def _not_comparable(error: Exception) -> str:
     if "object is not callable" in str(error):
         return "give me the function itself, not what it returns"
-    return f"your answer could not be compared ({type(error).__name__}: {error}); is it of the kind that the text asks for?"
+    problem = f"{type(error).__name__}: {error}"
+    return f"your answer could not be compared ({problem}); is it of the kind that the text asks for?"
 
 
 def _copy(value):
