@@ -41,4 +41,4 @@ def pytest_itemcollected(item):
             return exactly(got, want, skip_compare)
 
         item.compare_outputs = compare_outputs
-        item.user_properties.append(("cell", item.cell.get("id", "")))
+        item.user_properties.append(("cell", comparing.cell_id(item.cell.source)))

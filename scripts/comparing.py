@@ -5,6 +5,7 @@ A cell declares it in a comment that its reader sees: `# compared within 0.05`, 
 """
 
 import ast
+import hashlib
 import re
 from collections import Counter
 from itertools import zip_longest
@@ -76,6 +77,11 @@ def count(notebooks) -> Counter:
     """How many cells with output are compared in which way."""
     cells = (cell for notebook in notebooks for cell in notebook.cells if cell.cell_type == "code")
     return Counter(filter(None, map(kind, cells)))
+
+
+def cell_id(source: str) -> str:
+    """What scripts/execute.py calls a code cell: a hash of its source, which measurements are kept by."""
+    return hashlib.sha256(f"code\n{source}".encode()).hexdigest()[:12]
 
 
 def tree(source: str) -> ast.Module:

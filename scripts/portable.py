@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
-from comparing import tolerance
+from comparing import cell_id, tolerance
 from measuring import Asserts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +81,8 @@ def margins(notebook: Path, runs: dict[str, dict]) -> dict:
     for found in runs.values():
         for cell, text, slack in found["slack"]:
             slacks.setdefault(cell, {}).setdefault(text, []).append(slack)
-    cells = {cell.id: cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"}
+    sources = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    cells = {cell_id(source): source for source in sources}
     asserts = {
         cell: {text: summary(values) for text, values in found.items()}
         for cell, found in slacks.items()

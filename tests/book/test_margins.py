@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 import measuring  # noqa: E402
 import portable  # noqa: E402
-from comparing import tolerance, tree  # noqa: E402
+from comparing import cell_id, tolerance, tree  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 
@@ -21,10 +21,10 @@ def unmeasured(notebook, measured):
     """Cells that assert an order or declare a tolerance and that the last measurement has not seen as they are now."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            compares = measuring.Asserts.compares(cell.source)
-            if compares and cell.id not in measured["asserts"] and cell.id not in measured["no numbers"]:
+            name = cell_id(cell.source)
+            if measuring.Asserts.compares(cell.source) and name not in {*measured["asserts"], *measured["no numbers"]}:
                 yield f"an assert: {cell.source[:60]!r}"
-            if tolerance(cell.source) and measured["within"].get(cell.id, {}).get("declared") is None:
+            if tolerance(cell.source) and measured["within"].get(name, {}).get("declared") is None:
                 yield f"a tolerance: {cell.source[:60]!r}"
 
 
