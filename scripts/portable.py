@@ -2,10 +2,10 @@
 
     python scripts/portable.py                                     # the whole book
     python scripts/portable.py book/transformer/attention.ipynb    # one chapter
-    python scripts/portable.py --processors avx2 NB                # one processor; nothing is written
+    python scripts/portable.py --processors avx2 NB                # one processor
 
-Each run is nbval's, strict, in an environment of its own; models that chapters keep are trained anew for each. A full
-run writes tests/book/margins/CHAPTER.json: for each comparison in an assert the mean and the spread of its slack, and
+Each run is nbval's, strict, in an environment of its own; models that chapters keep are trained anew for each. Five
+runs or more write tests/book/margins/CHAPTER.json: for each comparison in an assert the mean and the spread of its slack, and
 for each cell with a tolerance the greatest difference seen. tests/book/test_margins.py reads them.
 """
 
@@ -37,9 +37,10 @@ PROCESSORS = {
     "native": ONE,
     "avx2": ONE | AVX2,
     "sse": ONE | SSE,
-    "two-threads": {"OMP_NUM_THREADS": "2"},
+    "two-threads": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"},
     "rounding-1": ONE | {"LMBOOK_ROUNDING": "1"},
     "rounding-2": ONE | {"LMBOOK_ROUNDING": "2"},
+    "rounding-3": ONE | {"LMBOOK_ROUNDING": "3"},
 }
 
 
@@ -146,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
             under = [name for name, found in runs.items() if cell in found["failed"]]
             bad += 1
             print(f"\n{notebook.stem}, {cell}: differs on {', '.join(under)}\n{runs[under[0]]['failed'][cell][-1500:]}")
-        if set(runs) == set(PROCESSORS):
+        if len(runs) >= FEWEST:
             measured = margins(notebook, runs)
             for complaint in weak(measured):
                 bad += 1
