@@ -158,9 +158,7 @@ def hide_more(answer) -> str:
     if reached < best - 0.01:
         raise WrongAnswer(f"{reached:.3f} is better than the best, {best:.3f}: are both of the same texts?")
     if reached > best + 0.25:
-        raise WrongAnswer(
-            f"{reached:.3f} is far above {best:.3f}: has the model trained for 500 steps at a peak of 3e-3?"
-        )
+        raise WrongAnswer(f"{reached:.3f} is far above {best:.3f}: has it trained for 500 steps, at a peak of 3e-3?")
     return f"{best:.2f} is the best, {reached:.2f} was reached: less to see, more to learn from"
 
 
