@@ -147,7 +147,7 @@ TABLE = [
             "stub": ...,
             "reference": 0.46,
             "right": [torch.tensor(0.47), np.float32(0.45)],
-            "wrong": [(1.0, "is a copy"), (0.14, "better than that"), (0.33, "expected")],
+            "wrong": [(1.0, "is a copy"), (0.14, "can do better"), (0.33, "expected")],
         },
     ),
     (
