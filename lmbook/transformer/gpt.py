@@ -31,7 +31,8 @@ from lmbook.transformer.rope_scaling import RopeScaling
 class GPTConfig:
     """Sizes and choices of a GPT.
 
-    Four choices lead from GPT-2 to Llama: positions="rotary", norm="rms", feed_forward="swiglu", bias=False.
+    Five choices lead from GPT-2 to Llama: positions="rotary", norm="rms",
+    feed_forward="swiglu", bias=False, and in the larger ones tie_embeddings=False.
 
     Args:
         max_len: longest sequence, in tokens.
