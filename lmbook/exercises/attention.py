@@ -57,6 +57,7 @@ def padded_weights(answer) -> str:
         scores = _random(batch, n_tokens, n_tokens, seed=seed)
         if n_tokens == 4:
             scores[0, 0] = torch.tensor([-50.0, 0.0, 0.0, 40.0])  # no finite number is low enough to hide a key
+            scores[0, 1, :2] = torch.tensor([999.0, 1000.0])
         mask = causal_mask(n_tokens) & real[:, None, :]
         want = scores.masked_fill(~mask, -torch.inf).softmax(-1).masked_fill(~mask, 0.0)
         got = answer(scores, real)

@@ -40,6 +40,11 @@ def padded(scores, real, hide=-torch.inf, after=True):
     return weights.masked_fill(~mask, 0.0) if after else weights
 
 
+def plain(scores, real):
+    powers = scores.exp() * (causal_mask(scores.shape[-1]) & real[:, None, :])
+    return powers / powers.sum(-1, keepdim=True).clamp(min=1e-300)
+
+
 def by_loop(scores, real):
     out = torch.zeros(scores.shape)  # float32
     for b, row in enumerate(real.tolist()):
@@ -155,6 +160,7 @@ TABLE = [
                     "down the columns",
                 ),
                 (lambda s, real: padded(s, real)[0], "expected shape"),
+                (plain, "expected"),
             ],
         },
     ),
