@@ -3,6 +3,7 @@
     python scripts/portable.py                                     # the whole book
     python scripts/portable.py book/transformer/attention.ipynb    # one chapter
     python scripts/portable.py --processors avx2 NB                # one processor
+    python scripts/portable.py --reuse NB                          # go on after runs that were broken off
 
 Each run is nbval's, strict, in an environment of its own; models that chapters keep are trained anew for each. Five
 runs or more write tests/book/margins/CHAPTER.json: for each comparison in an assert the mean and the spread of its slack, and
@@ -10,6 +11,7 @@ for each cell with a tolerance the greatest difference seen. tests/book/test_mar
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -42,6 +44,17 @@ PROCESSORS = {
     "rounding-2": ONE | {"LMBOOK_ROUNDING": "2"},
     "rounding-3": ONE | {"LMBOOK_ROUNDING": "3"},
 }
+
+
+def kept(notebook: Path, processor: str, cache: Path, *, reuse: bool) -> dict:
+    """The run of a notebook, which is kept; one that was made before of the same file is used again if asked."""
+    path = cache / "runs" / f"{notebook.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:12]}.json"
+    if reuse and path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    found = run(notebook, processor, cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found), encoding="utf-8")
+    return found
 
 
 def run(notebook: Path, processor: str, cache: Path) -> dict:
@@ -130,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processors", nargs="+", choices=PROCESSORS, default=list(PROCESSORS))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "portable", help="where models are kept")
+    parser.add_argument("--reuse", action="store_true", help="use runs of the same file that were made before")
     options = parser.parse_args(arguments)
     notebooks = options.notebooks or sorted((ROOT / "book").rglob("*.ipynb"))
     if missing := [str(path) for path in notebooks if not path.is_file()]:
@@ -137,7 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     tasks = [(notebook.resolve(), processor) for processor in options.processors for notebook in notebooks]
     results: dict[Path, dict[str, dict]] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
-        found = pool.map(lambda task: run(*task, options.cache.resolve() / task[1]), tasks)
+        cache = options.cache.resolve()
+        found = pool.map(lambda task: kept(*task, cache / task[1], reuse=options.reuse), tasks)
         for (notebook, processor), result in zip(tasks, found, strict=True):
             results.setdefault(notebook, {})[processor] = result
             print(f"{notebook.stem:22} {processor:12} {len(result['failed']) or 'no'} differing cells", flush=True)
