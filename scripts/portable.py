@@ -6,8 +6,8 @@
     python scripts/portable.py --reuse NB                          # go on after runs that were broken off
 
 Each run is nbval's, strict, in an environment of its own; models that chapters keep are trained anew for each. Five
-runs or more write tests/book/margins/CHAPTER.json: for each comparison in an assert the mean and the spread of its slack, and
-for each cell with a tolerance the greatest difference seen. tests/book/test_margins.py reads them.
+runs or more write tests/book/margins/CHAPTER.json: for each comparison in an assert the mean and the spread of its
+slack, and for each cell with a tolerance the greatest difference seen. tests/book/test_margins.py reads them.
 """
 
 import argparse
