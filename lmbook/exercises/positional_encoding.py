@@ -4,89 +4,122 @@ import math
 
 import torch
 
-from lmbook.exercises.core import WrongAnswer, compare, exercise
-from lmbook.transformer import relative_buckets, rotate, sinusoidal_encoding
-
-
-def _close(got, want, atol: float = 1e-4) -> bool:
-    return isinstance(got, torch.Tensor) and got.shape == want.shape and torch.allclose(got.to(want), want, atol=atol)
+from lmbook.exercises.core import WrongAnswer, compare, exercise, near
+from lmbook.transformer import alibi_slopes, relative_buckets, rotate, sinusoidal_encoding
 
 
 @exercise
-def encoding(answer) -> str:
-    """``answer(positions, d_model)`` is the sinusoidal encoding, sines in the even columns."""
-    for positions, d_model in [(torch.arange(3), 4), (torch.arange(50), 16), (torch.tensor([7, 0, 30]), 6)]:
-        got, want = answer(positions, d_model), sinusoidal_encoding(positions, d_model)
-        if _close(got, torch.cat([want[:, 0::2], want[:, 1::2]], dim=-1)):
-            raise WrongAnswer("all sines, then all cosines: the formula has them in turn, sines in the even columns")
-        if _close(got, want.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)):
-            raise WrongAnswer("sine and cosine have changed places: position 0 should read 0, 1, 0, 1, ...")
-        angles = positions[:, None] / 10000 ** (torch.arange(d_model // 2) / d_model)
-        if d_model > 2 and _close(got, torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)):
-            raise WrongAnswer("the hands slow down by half as much as they should: the exponent is 2i / d, not i / d")
-        compare(got, want, f"{len(positions)} positions of width {d_model}", atol=1e-4)
-    return "quick hands on the left, slow ones on the right"
+def read_clock(answer) -> str:
+    """``answer(rows)`` tells from noisy sinusoidal encodings which positions below 1,000 they belong to."""
+    rng = torch.Generator().manual_seed(0)
+    cases = [(torch.arange(4), 16, 0.0), (torch.tensor([999, 0, 500, 7, 999]), 64, 0.0)]
+    cases += [(torch.randperm(1000, generator=rng)[:60], 64, 0.1), (torch.tensor([63, 512, 3]), 128, 0.2)]
+    for positions, d_model, noise in cases:
+        rows = sinusoidal_encoding(positions, d_model)
+        got = answer(rows + noise * torch.randn(rows.shape, generator=rng))
+        if near(got, positions + 1):
+            raise WrongAnswer("one too many: the first position is 0")
+        if max(positions) > 6 and near(got, (positions % (2 * math.pi)).round()):
+            raise WrongAnswer("you read the quick hand alone, and it begins again every 6.28 tokens")
+        compare(got, positions, f"{len(positions)} rows of width {d_model}, noise {noise}")
+    return "all hands together tell the time, even through noise"
 
 
 @exercise
 def alibi(answer) -> str:
-    """``answer(n_tokens, slope)`` is the bias of one ALiBi head."""
-    for n_tokens, slope in [(1, 0.5), (4, 0.5), (6, 1 / 256)]:
-        position = torch.arange(n_tokens)
-        steps = position[:, None] - position
-        got, want = answer(n_tokens, slope), -slope * steps.abs()
-        if n_tokens > 1 and _close(got, -want, 1e-6):
+    """``answer(n_queries, n_keys, slopes)`` is the bias of all heads; the last query stands at the last key."""
+    for n_queries, n_keys, n_heads in [(1, 1, 1), (4, 4, 2), (2, 5, 8), (1, 6, 4)]:
+        slopes = alibi_slopes(n_heads)
+        steps = torch.arange(n_keys - n_queries, n_keys)[:, None] - torch.arange(n_keys)
+        got, want = answer(n_queries, n_keys, slopes), -slopes[:, None, None] * steps.abs()
+        if n_keys > 1 and near(got, -want):
             raise WrongAnswer("the sign: a far key should lose, and your bias rewards it")
-        if n_tokens > 1 and (_close(got, slope * steps, 1e-6) or _close(got, -slope * steps, 1e-6)):
+        if n_queries > 1 and (near(got, slopes[:, None, None] * steps) or near(got, -slopes[:, None, None] * steps)):
             raise WrongAnswer("keys before and after the query have different signs: the distance has none")
-        compare(got, want, f"{n_tokens} tokens, slope {slope:g}")
-    return "each step away costs the same"
+        early = (torch.arange(n_queries)[:, None] - torch.arange(n_keys)).abs()
+        if n_queries < n_keys and near(got, -slopes[:, None, None] * early):
+            raise WrongAnswer("your first query stands at the first key: it is the last that stands at the last")
+        compare(got, want, f"{n_queries} queries, {n_keys} keys, {n_heads} heads")
+    return "each step away costs the same, with a cache as without"
+
+
+def _neighbours(turned):
+    """From the package's order of coordinates back to the paper's."""
+    return torch.stack(turned.chunk(2, dim=-1), dim=-1).flatten(-2)
 
 
 @exercise
 def rotate_neighbours(answer) -> str:
     """``answer(x, positions)`` turns the coordinates 2i and 2i + 1 by the position times 10000^(-2i/K)."""
-    for seed, (n_tokens, width) in enumerate([(1, 2), (4, 8), (5, 6)]):
-        x = torch.randn(n_tokens, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        positions = torch.arange(1, n_tokens + 1)
+    for seed, places in enumerate([[1], [1, 2, 3, 4], [7, 0, 3], [1000, 2, 2, 65, 9]]):
+        positions, width = torch.tensor(places), 2 * (seed + 1)
+        x = torch.randn(len(places), width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         halves = torch.cat([x[:, 0::2], x[:, 1::2]], dim=-1)
-
-        def neighbours(turned):  # from the package's order of coordinates back to the paper's
-            return torch.stack(turned.chunk(2, dim=-1), dim=-1).flatten(-2)
-
-        got, want = answer(x, positions), neighbours(rotate(halves, positions))
-        if _close(got, neighbours(rotate(halves, -positions))):
+        got, want = answer(x, positions), _neighbours(rotate(halves, positions))
+        if near(got, _neighbours(rotate(halves, -positions)), atol=1e-4):
             raise WrongAnswer("turned the wrong way: (1, 0) should become (cos, sin), not (cos, -sin)")
-        if width > 2 and _close(got, rotate(x, positions)):
+        if width > 2 and near(got, rotate(x, positions), atol=1e-4):
             raise WrongAnswer("these are the package's pairs, i with i + K/2: the paper pairs 2i with 2i + 1")
-        if width > 2 and _close(got, rotate(halves, positions)):
+        if width > 2 and near(got, rotate(halves, positions), atol=1e-4):
             raise WrongAnswer("the pairs are right, but come out of order: put the two of a pair side by side again")
-        compare(got, want, f"{n_tokens} tokens of width {width}")
+        counted = torch.arange(len(places))
+        if any(near(got, _neighbours(rotate(halves, counted + start)), atol=1e-4) for start in (0, 1, places[0])):
+            if not any(torch.equal(counted + start, positions) for start in (0, 1, places[0])):
+                raise WrongAnswer("look at `positions`: these tokens do not follow one another")
+        compare(got, want, f"tokens at {places}, width {width}", atol=1e-3 if max(places) > 99 else 1e-5)
     return "neighbours turn together"
 
 
 @exercise
 def bucket(answer) -> str:
-    """``answer(steps)`` is T5's bucket of a key so many tokens back (32 buckets, maximum distance 128)."""
-    for steps in [0, 1, 15, 16, 17, 20, 40, 90, 127, 128, 1000]:
-        got = answer(steps)
-        want = int(relative_buckets(torch.tensor([-steps]), bidirectional=False))
-        if isinstance(got, float):
-            raise WrongAnswer(f"{steps} tokens back: {got:.3f} is no bucket; round down to a whole number")
-        if isinstance(got, int) and got > 31:
-            raise WrongAnswer(f"{steps} tokens back: there is no bucket {got}; all beyond goes to the last, 31")
-        compare(got, want, f"{steps} tokens back")
-    return "near ones singly, far ones together"
+    """``answer(distance)`` is T5's bucket in an encoder: 32 buckets in both directions, maximum distance 128."""
+    for distance in [0, -1, -7, -8, -9, -12, -20, -60, -88, -91, -128, -1000, 1, 7, 8, 11, 37, 88, 91, 127, 1000]:
+        got, want = answer(distance), int(relative_buckets(torch.tensor(distance)))
+        if near(got, want):
+            continue
+        if near(got, int(relative_buckets(torch.tensor(-distance)))):
+            which = "the directions are exchanged" if distance < 0 else "keys after the query have buckets of their own"
+            raise WrongAnswer(f"{distance}: {which}; those of keys *after* the query begin at 16")
+        if near(got, int(relative_buckets(torch.tensor([-abs(distance)]), bidirectional=False))):
+            raise WrongAnswer(f"{distance}: each direction has 16 buckets now, of which 8 are exact")
+        if isinstance(got, float) and got != int(got):
+            raise WrongAnswer(f"{distance}: {got:.3f} is no bucket; round down to a whole number")
+        compare(got, want, f"key minus query = {distance}")
+    return "near ones singly, far ones together, on either side"
 
 
 @exercise
-def stretched_base(answer) -> str:
-    """``answer(base, width, factor)`` makes the slowest hand of a rotary head `factor` times as slow."""
-    for base, width, factor in [(10000.0, 16, 4), (10000.0, 128, 8), (500000.0, 64, 2)]:
-        got, want = answer(base, width, factor), base * factor ** (width / (width - 2))
-        if isinstance(got, int | float) and math.isclose(got, base * factor, rel_tol=1e-9):
-            raise WrongAnswer("the slowest exponent is (K-2)/K and not 1, so the base must grow a little more")
-        if isinstance(got, int | float) and got < base:
-            raise WrongAnswer("a smaller base makes the hands quicker")
-        compare(got, want, f"base {base:g}, width {width}, factor {factor}", rtol=1e-9)
-    return "the slowest hand is stretched exactly, the quickest not at all"
+def half_score(answer) -> str:
+    """``answer(base, width)`` is the first distance at which the mean of the hands' cosines is below one half."""
+    measured = []
+    for base, width in [(10000.0, 64), (500000.0, 64), (100.0, 64), (10000.0, 16), (500000.0, 128)]:
+        hands = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+        score = (torch.arange(2000)[:, None] * hands).cos().mean(-1)
+        got, want = answer(base, width), int((score < 0.5).nonzero()[0])
+        got = got.reshape(()) if isinstance(got, torch.Tensor) and got.numel() == 1 else got
+        if near(got, want - 1):
+            raise WrongAnswer(f"base {base:g}: {want - 1} is still above one half; the first below is wanted")
+        if near(got, int((score >= 0.5).nonzero()[-1]) + 1) and score[want:].max() > 0.5:
+            raise WrongAnswer(f"base {base:g}: it was below one half earlier; the *first* such distance is wanted")
+        compare(got, want, f"base {base:g}, width {width}")
+        measured.append(want)
+    return f"{measured[0]} tokens at base 10,000, {measured[1]} at 500,000: not three times as far"
+
+
+@exercise
+def yarn(answer) -> str:
+    """``answer(width, trained, factor)`` is the speed of each pair by YaRN's rule, with a ramp from 1 to 32 turns."""
+    for width, trained, factor in [(16, 64, 4), (64, 2048, 8), (128, 8192, 1), (6, 10000, 16)]:
+        speed = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+        turns = trained * speed / (2 * math.pi)
+        keep = ((turns - 1) / 31).clamp(0, 1)
+        got, want = answer(width, trained, factor), speed * (keep + (1 - keep) / factor)
+        if factor > 1 and near(got, speed / factor, rtol=1e-4, atol=0):
+            raise WrongAnswer("that is interpolation: all hands are slowed, the quick ones too")
+        if factor > 1 and near(got, speed * (1 - keep + keep / factor), rtol=1e-4, atol=0):
+            raise WrongAnswer("the ramp is upside down: the quick hands should be left as they are")
+        angle = ((trained * speed - 1) / 31).clamp(0, 1)
+        if factor > 1 and near(got, speed * (angle + (1 - angle) / factor), rtol=1e-4, atol=0):
+            raise WrongAnswer("a full turn is 2π radians: you counted radians")
+        compare(got, want, f"width {width}, trained on {trained}, factor {factor}", rtol=1e-4, atol=0)
+    return "quick hands as they were, slow hands slowed, a ramp between them"

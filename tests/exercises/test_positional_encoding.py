@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,14 +12,33 @@ from lmbook.exercises import positional_encoding as check
 def stub(*args): ...
 
 
-def encoding(positions, d_model, *, power=2):
-    angles = positions[:, None] / 10000 ** (power * torch.arange(d_model // 2) / d_model)
+def table(d_model, n=1000):
+    angles = torch.arange(n)[:, None] / 10000 ** (torch.arange(0, d_model, 2) / d_model)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
-def back(n_tokens):
-    position = torch.arange(n_tokens)
-    return position[:, None] - position
+def clock(rows):
+    return (rows @ table(rows.shape[-1]).T).argmax(-1)
+
+
+def nearest(rows):
+    places = table(rows.shape[-1])
+    return [int((places - row).norm(dim=-1).argmin()) for row in rows]
+
+
+def quick_hand(rows):
+    return (torch.atan2(rows[:, 0], rows[:, 1]) % (2 * math.pi)).round().long()
+
+
+def alibi(n_queries, n_keys, slopes, *, sign=-1, absolute=True, late=True):
+    queries = torch.arange(n_queries) + (n_keys - n_queries if late else 0)
+    steps = queries[:, None] - torch.arange(n_keys)
+    return sign * slopes[:, None, None] * (steps.abs() if absolute else steps)
+
+
+def alibi_by_loop(n_queries, n_keys, slopes):
+    first = n_keys - n_queries
+    return [[[-s * abs(first + t - k) for k in range(n_keys)] for t in range(n_queries)] for s in slopes.tolist()]
 
 
 def rotate(x, positions, *, sign=1, pair=None):
@@ -28,21 +48,57 @@ def rotate(x, positions, *, sign=1, pair=None):
     return torch.cat(turned, dim=-1) if pair else torch.stack(turned, dim=-1).flatten(-2)
 
 
-def far(steps):
-    return 16 + 16 * math.log(steps / 16) / math.log(8)
+def complex_rotate(x, positions):
+    speed = 10000.0 ** (-torch.arange(0, x.shape[-1], 2, dtype=x.dtype) / x.shape[-1])
+    turned = torch.view_as_complex(x.view(len(x), -1, 2)) * torch.exp(1j * positions[:, None] * speed)
+    return torch.view_as_real(turned).flatten(1)
+
+
+def rotate_in_place(x, positions):
+    for row, p in zip(x, positions.tolist(), strict=True):
+        for i in range(0, len(row), 2):
+            c, s = math.cos(p * 10000 ** (-i / len(row))), math.sin(p * 10000 ** (-i / len(row)))
+            row[i], row[i + 1] = row[i] * c - row[i + 1] * s, row[i] * s + row[i + 1] * c
+    return x
+
+
+def bucket(distance, *, exact=8, last=15, longest=128, floor=math.floor, later=16):
+    steps = abs(distance)
+    if steps >= exact:
+        steps = min(exact + floor(exact * math.log(steps / exact) / math.log(longest / exact)), last)
+    return steps + (later if distance > 0 else 0)
+
+
+def score(base, width):
+    return (torch.arange(5000)[:, None] * base ** (-torch.arange(0, width, 2).double() / width)).cos().mean(-1)
+
+
+def half_by_loop(base, width):
+    distance = 0
+    while sum(math.cos(distance * base ** (-2 * i / width)) for i in range(width // 2)) / (width // 2) >= 0.5:
+        distance += 1
+    return distance
+
+
+def yarn(width, trained, factor, *, turn=2 * math.pi, swap=False, hard=False):
+    speed = 10000.0 ** (-torch.arange(0, width, 2) / width)
+    keep = ((trained * speed / turn - 1) / 31).clamp(0, 1)
+    keep = (keep > 0).float() if hard else keep
+    return speed * (1 - keep + keep / factor) if swap else speed * keep + speed / factor * (1 - keep)
 
 
 TABLE = [
     (
-        check.encoding,
+        check.read_clock,
         {
             "stub": stub,
-            "reference": encoding,
+            "reference": clock,
+            "right": [nearest, lambda rows: clock(rows).float(), lambda rows: clock(rows.double().float()).numpy()],
             "wrong": [
-                (lambda p, d: torch.cat([encoding(p, d)[:, 0::2], encoding(p, d)[:, 1::2]], -1), "in turn"),
-                (lambda p, d: encoding(p, d).unflatten(-1, (-1, 2)).flip(-1).flatten(-2), "changed places"),
-                (lambda p, d: encoding(p, d, power=1), "not i / d"),
-                (lambda p, d: encoding(p + 1, d), "expected"),
+                (quick_hand, "quick hand alone"),
+                (lambda rows: clock(rows) + 1, "one too many"),
+                (lambda rows: torch.atan2(rows[:, 0], rows[:, 1]), r"expected 999 at \[0\], got -?\d\.\d"),
+                (lambda rows: (rows @ table(rows.shape[-1], 512).T).argmax(-1), "expected 999"),
             ],
         },
     ),
@@ -50,11 +106,13 @@ TABLE = [
         check.alibi,
         {
             "stub": stub,
-            "reference": lambda n, slope: -slope * back(n).abs(),
+            "reference": alibi,
+            "right": [alibi_by_loop, lambda *a: alibi(*a).double(), lambda *a: alibi(*a).numpy()],
             "wrong": [
-                (lambda n, slope: slope * back(n).abs(), "the sign"),
-                (lambda n, slope: -slope * back(n), "different signs"),
-                (lambda n, slope: -slope * back(n).abs().sqrt(), "expected"),
+                (lambda *a: alibi(*a, sign=1), "the sign"),
+                (lambda *a: alibi(*a, absolute=False), "different signs"),
+                (lambda *a: alibi(*a, late=False), "stands at the first key"),
+                (lambda n, m, slopes: alibi(n, m, slopes).sum(0), "expected shape"),
             ],
         },
     ),
@@ -63,10 +121,12 @@ TABLE = [
         {
             "stub": stub,
             "reference": rotate,
+            "right": [complex_rotate, rotate_in_place, lambda x, p: rotate(x.float(), p)],
             "wrong": [
-                (lambda x, p: rotate(x, p, sign=-1), "wrong way"),
+                (lambda x, p: rotate(x, -p), "wrong way"),
                 (lambda x, p: rotate(x, p, pair="halves"), "package's pairs"),
                 (lambda x, p: rotate(x, p, pair="torn"), "out of order"),
+                (lambda x, p: rotate(x, torch.arange(1, len(x) + 1)), "do not follow one another"),
                 (lambda x, p: x, "expected"),
             ],
         },
@@ -75,23 +135,59 @@ TABLE = [
         check.bucket,
         {
             "stub": stub,
-            "reference": lambda n: n if n < 16 else min(int(far(n)), 31),
+            "reference": bucket,
+            "right": [
+                lambda n: float(bucket(n)),
+                lambda n: np.int64(bucket(n)),
+                lambda n: bucket(n, floor=lambda x: float(np.floor(x))),
+                lambda n: torch.tensor(bucket(n)),
+            ],
             "wrong": [
-                (lambda n: n if n < 16 else min(far(n), 31), "round down"),
-                (lambda n: n if n < 16 else int(far(n)), "no bucket"),
-                (lambda n: min(n, 31), "expected"),
+                (lambda n: bucket(-n), "directions are exchanged"),
+                (lambda n: bucket(-abs(n), exact=16, last=31), "of which 8 are exact"),
+                (lambda n: bucket(n, floor=float), "round down"),
+                (lambda n: bucket(n, longest=120), "-88: expected 14"),
+                (lambda n: bucket(n, longest=129), "-91: expected 15"),
+                (lambda n: bucket(n, last=99), "-128: expected 15, got 16"),
+                (lambda n: bucket(n, later=0), "1: keys after the query have buckets of their own"),
             ],
         },
     ),
     (
-        check.stretched_base,
+        check.half_score,
         {
             "stub": stub,
-            "reference": lambda base, width, factor: base * factor ** (width / (width - 2)),
+            "reference": half_by_loop,
+            "right": [
+                lambda b, w: (score(b, w) < 0.5).nonzero()[0],
+                lambda b, w: float((score(b, w) >= 0.5).long().argmin()),
+            ],
             "wrong": [
-                (lambda base, width, factor: base * factor, "a little more"),
-                (lambda base, width, factor: base / factor, "quicker"),
-                (lambda base, width, factor: base * factor**2, "expected"),
+                (lambda b, w: half_by_loop(b, w) - 1, "still above"),
+                (lambda b, w: int((score(b, w)[:2000] >= 0.5).nonzero()[-1]) + 1, "below one half earlier"),
+                (lambda b, w: 28, "base 500000, width 64: expected 78"),
+                (lambda b, w: b**0.5, "expected 28"),
+            ],
+        },
+    ),
+    (
+        check.yarn,
+        {
+            "stub": stub,
+            "reference": yarn,
+            "right": [
+                lambda w, n, f: yarn(w, n, f).double().numpy(),
+                lambda w, n, f: yarn(w, n, f).tolist(),
+                lambda w, n, f: [
+                    s / f + (s - s / f) * min(max((n * s / (2 * math.pi) - 1) / 31, 0), 1)
+                    for s in (10000 ** (-2 * i / w) for i in range(w // 2))
+                ],
+            ],
+            "wrong": [
+                (lambda w, n, f: 10000.0 ** (-torch.arange(0, w, 2) / w) / f, "interpolation"),
+                (lambda w, n, f: yarn(w, n, f, swap=True), "upside down"),
+                (lambda w, n, f: yarn(w, n, f, turn=1), "counted radians"),
+                (lambda w, n, f: yarn(w, n, f, hard=True), "expected"),
             ],
         },
     ),
