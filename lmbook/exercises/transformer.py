@@ -44,12 +44,12 @@ def teacher_forcing(answer) -> str:
         given, predicted = pair
         sign = torch.full_like(targets[:, :1], start)
         shifted, hidden = torch.cat([sign, targets[:, :-1]], dim=1), targets.masked_fill(targets == 0, -100)
+        if near(given, hidden) and near(predicted, shifted):
+            raise WrongAnswer("the two are exchanged")
         if near(given, targets):
             raise WrongAnswer("the decoder would be given the very tokens that it must predict: shift them right")
         if near(given, torch.cat([sign, targets], dim=1)):
             raise WrongAnswer("the input is one too long: what follows the last target is never predicted")
-        if near(given, hidden) or near(predicted, shifted):
-            raise WrongAnswer("the two are exchanged")
         compare(given, shifted, f"the decoder's input for {rows}, start={start}")
         if near(predicted, targets) and 0 in targets:
             raise WrongAnswer("padding must not be graded: put -100 where a target is 0")
