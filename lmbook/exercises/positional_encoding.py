@@ -5,7 +5,7 @@ import math
 import torch
 
 from lmbook.exercises.core import WrongAnswer, compare, exercise, near
-from lmbook.transformer import alibi_slopes, relative_buckets, rotate, sinusoidal_encoding
+from lmbook.transformer import alibi_slopes, relative_buckets, sinusoidal_encoding
 
 
 @exercise
@@ -43,31 +43,24 @@ def alibi(answer) -> str:
     return "each step away costs the same, with a cache as without"
 
 
-def _neighbours(turned):
-    """From the package's order of coordinates back to the paper's."""
-    return torch.stack(turned.chunk(2, dim=-1), dim=-1).flatten(-2)
-
-
 @exercise
-def rotate_neighbours(answer) -> str:
-    """``answer(x, positions)`` turns the coordinates 2i and 2i + 1 by the position times 10000^(-2i/K)."""
-    for seed, places in enumerate([[1], [1, 2, 3, 4], [7, 0, 3], [1000, 2, 2, 65, 9]]):
-        positions, width = torch.tensor(places), 2 * (seed + 1)
-        x = torch.randn(len(places), width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        halves = torch.cat([x[:, 0::2], x[:, 1::2]], dim=-1)
-        got, want = answer(x, positions), _neighbours(rotate(halves, positions))
-        if near(got, _neighbours(rotate(halves, -positions)), atol=1e-4):
-            raise WrongAnswer("turned the wrong way: (1, 0) should become (cos, sin), not (cos, -sin)")
-        if width > 2 and near(got, rotate(x, positions), atol=1e-4):
-            raise WrongAnswer("these are the package's pairs, i with i + K/2: the paper pairs 2i with 2i + 1")
-        if width > 2 and near(got, rotate(halves, positions), atol=1e-4):
-            raise WrongAnswer("the pairs are right, but come out of order: put the two of a pair side by side again")
-        counted = torch.arange(len(places))
-        if any(near(got, _neighbours(rotate(halves, counted + start)), atol=1e-4) for start in (0, 1, places[0])):
-            if not any(torch.equal(counted + start, positions) for start in (0, 1, places[0])):
-                raise WrongAnswer("look at `positions`: these tokens do not follow one another")
-        compare(got, want, f"tokens at {places}, width {width}", atol=1e-3 if max(places) > 99 else 1e-5)
-    return "neighbours turn together"
+def reorder_rows(answer) -> str:
+    """``answer(weight, n_heads)`` puts, within each head, the even rows before the odd ones."""
+    for seed, (n_heads, d_head, d_model) in enumerate([(1, 4, 3), (1, 8, 8), (2, 6, 5), (4, 10, 40)]):
+        rng = torch.Generator().manual_seed(seed)
+        weight = torch.randn(n_heads * d_head, d_model, generator=rng, dtype=torch.float64)
+        heads = weight.view(n_heads, d_head, d_model)
+        got, want = answer(weight, n_heads), torch.cat([heads[:, 0::2], heads[:, 1::2]], dim=1).flatten(0, 1)
+        if near(got, torch.stack(heads.chunk(2, dim=1), dim=2).reshape(weight.shape)) and d_head > 4:
+            raise WrongAnswer("that is the way back, from halves to neighbours")
+        if near(got, torch.cat([heads[:, 1::2], heads[:, 0::2]], dim=1).flatten(0, 1)):
+            raise WrongAnswer("the odd rows came first: then every hand turns the wrong way")
+        if n_heads > 1 and near(got, torch.cat([weight[0::2], weight[1::2]])):
+            raise WrongAnswer("the heads were mixed: reorder the rows of each head by themselves")
+        if near(got, weight):
+            raise WrongAnswer("the rows are as they were")
+        compare(got, want, f"{n_heads} heads of width {d_head}")
+    return "even rows first in every head: the weights fit the other pairing"
 
 
 @exercise

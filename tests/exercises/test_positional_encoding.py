@@ -41,25 +41,22 @@ def alibi_by_loop(n_queries, n_keys, slopes):
     return [[[-s * abs(first + t - k) for k in range(n_keys)] for t in range(n_queries)] for s in slopes.tolist()]
 
 
-def rotate(x, positions, *, sign=1, pair=None):
-    angles = sign * positions[:, None] * 10000.0 ** (-torch.arange(0, x.shape[-1], 2, dtype=x.dtype) / x.shape[-1])
-    a, b = x.chunk(2, dim=-1) if pair == "halves" else (x[:, 0::2], x[:, 1::2])
-    turned = [a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()]
-    return torch.cat(turned, dim=-1) if pair else torch.stack(turned, dim=-1).flatten(-2)
+def reorder(weight, n_heads, *, odd_first=False):
+    heads = weight.reshape(n_heads, -1, weight.shape[-1])
+    parts = [heads[:, 0::2], heads[:, 1::2]]
+    return torch.cat(parts[::-1] if odd_first else parts, dim=1).reshape(weight.shape)
 
 
-def complex_rotate(x, positions):
-    speed = 10000.0 ** (-torch.arange(0, x.shape[-1], 2, dtype=x.dtype) / x.shape[-1])
-    turned = torch.view_as_complex(x.view(len(x), -1, 2)) * torch.exp(1j * positions[:, None] * speed)
-    return torch.view_as_real(turned).flatten(1)
+def reorder_by_loop(weight, n_heads):
+    d_head, rows = len(weight) // n_heads, []
+    for head in range(n_heads):
+        for start in (0, 1):
+            rows += [weight[head * d_head + i] for i in range(start, d_head, 2)]
+    return torch.stack(rows)
 
 
-def rotate_in_place(x, positions):
-    for row, p in zip(x, positions.tolist(), strict=True):
-        for i in range(0, len(row), 2):
-            c, s = math.cos(p * 10000 ** (-i / len(row))), math.sin(p * 10000 ** (-i / len(row)))
-            row[i], row[i + 1] = row[i] * c - row[i + 1] * s, row[i] * s + row[i + 1] * c
-    return x
+def back(weight, n_heads):
+    return weight.reshape(n_heads, 2, -1, weight.shape[-1]).transpose(1, 2).reshape(weight.shape)
 
 
 def bucket(distance, *, exact=8, last=15, longest=128, floor=math.floor, later=16):
@@ -117,17 +114,21 @@ TABLE = [
         },
     ),
     (
-        check.rotate_neighbours,
+        check.reorder_rows,
         {
             "stub": stub,
-            "reference": rotate,
-            "right": [complex_rotate, rotate_in_place, lambda x, p: rotate(x.float(), p)],
+            "reference": reorder,
+            "right": [
+                reorder_by_loop,
+                lambda w, h: w.view(h, -1, 2, w.shape[-1]).transpose(1, 2).reshape(w.shape),
+                lambda w, h: reorder(w.float(), h).numpy(),
+            ],
             "wrong": [
-                (lambda x, p: rotate(x, -p), "wrong way"),
-                (lambda x, p: rotate(x, p, pair="halves"), "package's pairs"),
-                (lambda x, p: rotate(x, p, pair="torn"), "out of order"),
-                (lambda x, p: rotate(x, torch.arange(1, len(x) + 1)), "do not follow one another"),
-                (lambda x, p: x, "expected"),
+                (back, "the way back"),
+                (lambda w, h: reorder(w, h, odd_first=True), "odd rows came first"),
+                (lambda w, h: reorder(w, 1), "heads were mixed"),
+                (lambda w, h: w, "as they were"),
+                (lambda w, h: reorder(w.T, 1).T, "expected"),
             ],
         },
     ),
