@@ -68,8 +68,9 @@ def rotate(
     """Turn each pair of coordinates of the vector at position p by the angle p · base^(-2i/K).
 
     The dot product of two rotated vectors then depends on their distance alone. Coordinates i and i + K/2 form a
-    pair, as in GPT-NeoX and Llama's published weights; the paper pairs 2i and 2i + 1, which is the same up to a
-    fixed reordering of the coordinates. A scaling changes the angles for a longer context.
+    pair, as in GPT-NeoX and the library transformers; the paper and Llama's weights as Meta publishes them pair 2i
+    and 2i + 1, which is the same up to a fixed reordering of the coordinates. A scaling changes the angles for a
+    longer context.
 
     Source: Su et al. 2021 (RoFormer), eq. 34. Book: positional-encoding.
     """
