@@ -14,17 +14,19 @@ from filelock import FileLock
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from lmbook._checks import check_fraction, check_positive
+from lmbook._checks import check_choice, check_fraction, check_positive
 from lmbook.pretraining.batches import Batches
 from lmbook.pretraining.checkpoint import load_checkpoint, save_checkpoint
 from lmbook.pretraining.fingerprint import fingerprint
 from lmbook.pretraining.loop import Step, adamw, train
+from lmbook.pretraining.muon import muon
 from lmbook.pretraining.objectives import causal_lm
 from lmbook.pretraining.schedule import warmup_cosine
 from lmbook.text import BPE, corpora
 from lmbook.transformer import GPT, GPTConfig
 
 END = "<|endoftext|>"  # after each document
+_OPTIMIZERS = {"adamw": adamw, "muon": muon}
 _N_WINDOWS = 128  # of the held-out text that are looked at during training
 
 
@@ -38,6 +40,7 @@ class Recipe:
         model: its vocab_size is the tokenizer's, which is trained on the text; its max_len is the length of a window.
         batch_size: windows in a step.
         lr: peak of the learning rate, after `warmup` steps; it falls to a hundredth of it at the last of the `steps`.
+        optimizer: adamw, or muon for the matrices of the layers with AdamW for the rest.
         beta2: memory of AdamW's mean square; the fewer tokens in a batch, the longer (Marek et al. 2025).
         seed: of the first weights, of the order of the text and of dropout.
 
@@ -51,6 +54,7 @@ class Recipe:
     batch_size: int
     lr: float
     warmup: int
+    optimizer: str = "adamw"
     beta2: float = 0.999
     weight_decay: float = 0.1
     seed: int = 0
@@ -60,6 +64,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.model, GPTConfig):
             raise TypeError(f"model must be a GPTConfig, got {type(self.model).__name__}")
+        check_choice(tuple(_OPTIMIZERS), optimizer=self.optimizer)
         check_fraction(beta2=self.beta2)
         check_positive(n_held_out=self.n_held_out, steps=self.steps, batch_size=self.batch_size)
         warmup_cosine(1, warmup=self.warmup, total=self.steps, peak=self.lr)  # refuses what it cannot use
@@ -169,7 +174,9 @@ class Run:
             Batches(text, batch_size=recipe.batch_size, length=length, seed=recipe.seed),
             steps=recipe.steps,
             lr=partial(warmup_cosine, warmup=recipe.warmup, total=recipe.steps, peak=recipe.lr, floor=recipe.lr / 100),
-            optimizer=adamw(self.model, weight_decay=recipe.weight_decay, betas=(0.9, recipe.beta2)),
+            optimizer=_OPTIMIZERS[recipe.optimizer](
+                self.model, weight_decay=recipe.weight_decay, betas=(0.9, recipe.beta2)
+            ),
             autocast=device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
             validation=[causal_lm(part) for part in windows.split(recipe.batch_size)],
             evaluate_every=every,

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lmbook.pretraining import SHAKESPEARE, Batches, Recipe, Run, adamw, cache_folder, recipe, trained
 from lmbook.pretraining import train as train_loop
@@ -63,6 +64,17 @@ def test_a_run_is_a_loop_over_the_parts_that_the_recipe_names(tmp_path):
     best = min(run.history, key=lambda s: s.validation_loss or 1e9)
     assert json.loads((run.folder / "best" / "training.json").read_text())["step"] == best.step
     assert best.step == 25 and same(run.model, model) and not run.model.training  # so that `model` is the best one
+
+
+def test_muon_is_for_the_matrices_of_the_layers(tmp_path):
+    run = trained(dataclasses.replace(SMALL, optimizer="muon"), folder=tmp_path)
+    state = load_file(run.folder / "last" / "training.safetensors")
+    moved = {name for name in state if name.endswith("exp_avg")} - {
+        name.replace("_sq", "") for name in state if name.endswith("exp_avg_sq")
+    }
+    matrices = {name for name, weight in run.model.named_parameters() if "blocks" in name and weight.ndim == 2}
+    assert moved == {f"optimizer.{name}.exp_avg" for name in matrices}
+    assert not same(run.model, trained(SMALL, folder=tmp_path).model)
 
 
 def test_the_tokenizer_has_not_seen_what_is_held_out(tmp_path):
@@ -133,7 +145,15 @@ def test_early_weights_are_kept(tmp_path):
         run.at(2)
 
 
-CHANGES = [{"seed": 1}, {"lr": 2e-2}, {"steps": 26}, {"batch_size": 4}, {"limit": 4}, {"beta2": 0.9}]
+CHANGES = [
+    {"seed": 1},
+    {"lr": 2e-2},
+    {"steps": 26},
+    {"batch_size": 4},
+    {"limit": 4},
+    {"beta2": 0.9},
+    {"optimizer": "muon"},
+]
 
 
 @pytest.mark.parametrize("change", [*CHANGES, {"model": dataclasses.replace(MODEL, n_layers=2)}])
@@ -170,6 +190,7 @@ def test_the_folder_is_the_users(monkeypatch, tmp_path):
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"n_held_out": 0}, "n_held_out must be at least 1, got 0"),
         ({"lr": 0.0}, "peak must be .* got 0.0"),
+        ({"optimizer": "sgd"}, "optimizer must be .*adamw.*muon.* got 'sgd'"),
     ],
 )
 def test_settings_that_cannot_be_used(change, message):
