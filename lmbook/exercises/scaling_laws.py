@@ -55,7 +55,7 @@ def affordable(answer) -> str:
 
 
 @exercise
-def cheapest(answer) -> str:
+def cheapest_for(answer) -> str:
     """``answer(loss, law)``: (N, D) of the least compute that reaches the loss, and (inf, inf) where none does."""
     for law in LAWS:
         e, a, b, alpha, beta = law

@@ -109,7 +109,7 @@ TABLE = [
         },
     ),
     (
-        check.cheapest,
+        check.cheapest_for,
         {
             "stub": stub,
             "reference": cheapest,
