@@ -213,6 +213,10 @@ def spans(tokens=None, **options):
     return span_corruption(ids(1, 9) if tokens is None else tokens, **({"sentinel_ids": [9, 8]} | options))
 
 
+def group(tensor, momentum=0.9):
+    return {"params": [torch.nn.Parameter(tensor)], "momentum": momentum}
+
+
 def recipe(**options):
     options = {"corpus": "shakespeare", "n_held_out": 1, "model": gpt_config(), "steps": 9, "batch_size": 1} | options
     return Recipe(lr=1.0, warmup=1, **options)
@@ -592,6 +596,12 @@ PRETRAINING = [
     ("linear step", lambda: warmup_linear(-1, warmup=1, total=9, peak=1.0), ValueError, "step must be at least 0"),
     ("linear peak", lambda: warmup_linear(1, warmup=1, total=9, peak=0.0), ValueError, "peak must be above 0, got 0.0"),
     ("linear total", lambda: warmup_linear(1, warmup=0, total=0, peak=1.0), ValueError, "total must be at least 1"),
+    ("level", lambda: warmup_stable_decay(1, warmup=4, decay=6, total=9, peak=1.0), ValueError, "decay .*= 5, got 6"),
+    ("turned", lambda: orthogonalise(ids(3, 3)), TypeError, r"matrices must be real, .*int64 of shape \(3, 3\)"),
+    ("turned vector", lambda: orthogonalise(x(3)), TypeError, r"matrices must be real, .*float32 of shape \(3,\)"),
+    ("muon's matrices", lambda: Muon([group(x(3))]), ValueError, r"matrices must have two axes, got shape \(3,\)"),
+    ("muon's memory", lambda: Muon([group(x(3, 3), 1.5)]), ValueError, "momentum .*got 1.5"),
+    ("muon without matrices", lambda: muon(torch.nn.Embedding(3, 2)), ValueError, "matrices other than embeddings"),
     ("decay", lambda: weight_decay_groups(gpt(), -0.1), ValueError, "weight_decay must be at least 0, got -0.1"),
     ("all frozen", lambda: adamw(gpt().requires_grad_(False)), ValueError, "model must have parameters that require"),
     ("batches rank", lambda: Batches(ids(3, 9), batch_size=1, length=3), TypeError, "tokens must .*int64 of shape"),

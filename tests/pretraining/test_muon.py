@@ -116,30 +116,3 @@ def test_the_state_of_another_optimizer_is_refused(tiny, tmp_path):
     save_checkpoint(tmp_path / "one", model, optimizer=muon(model))
     with pytest.raises(ValueError, match="holds the state of Muon, not of AdamW"):
         load_checkpoint(tmp_path / "one", model, optimizer=torch.optim.AdamW(model.parameters()))
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (
-            lambda: orthogonalise(torch.ones(3)),
-            TypeError,
-            r"matrices must be real, .* got torch.float32 of shape \(3,\)",
-        ),
-        (lambda: orthogonalise(torch.ones(3, 3).long()), TypeError, "matrices must be real, .* got torch.int64"),
-        (
-            lambda: Muon([{"params": [nn.Parameter(torch.ones(3))], "momentum": 0.9}]),
-            ValueError,
-            r"matrices must have two axes, got shape \(3,\)",
-        ),
-        (
-            lambda: Muon([{"params": [nn.Parameter(torch.ones(3, 3))], "momentum": 1.5}]),
-            ValueError,
-            "momentum .* got 1.5",
-        ),
-        (lambda: muon(nn.Embedding(3, 2)), ValueError, "model must have matrices other than embeddings"),
-    ],
-)
-def test_bad_input(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
