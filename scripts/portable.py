@@ -47,8 +47,10 @@ PROCESSORS = {
 
 
 def kept(notebook: Path, processor: str, cache: Path, *, reuse: bool) -> dict:
-    """The run of a notebook, which is kept; one that was made before of the same file is used again if asked."""
-    path = cache / "runs" / f"{notebook.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:12]}.json"
+    """The run of a notebook, which is kept; one that was made before of the same cells is used again if asked."""
+    code = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    digest = hashlib.sha256(json.dumps([[c.source, c.outputs] for c in code]).encode()).hexdigest()
+    path = cache / "runs" / f"{notebook.stem}-{digest[:12]}.json"
     if reuse and path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
     found = run(notebook, processor, cache)
@@ -143,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processors", nargs="+", choices=PROCESSORS, default=list(PROCESSORS))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "portable", help="where models are kept")
-    parser.add_argument("--reuse", action="store_true", help="use runs of the same file that were made before")
+    parser.add_argument("--reuse", action="store_true", help="use runs of the same cells that were made before")
     options = parser.parse_args(arguments)
     notebooks = options.notebooks or sorted((ROOT / "book").rglob("*.ipynb"))
     if missing := [str(path) for path in notebooks if not path.is_file()]:
