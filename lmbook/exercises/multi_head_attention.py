@@ -34,7 +34,7 @@ def split_heads(answer) -> str:
 def longest_text(answer) -> str:
     """``answer(n_bytes, n_weights, batch, n_layers, n_kv_heads, d_head, size=2)``: tokens that each text may have."""
     for n_bytes, n_weights, batch, n_layers, n_kv_heads, d_head, size in [
-        (5000, 300, 3, 2, 1, 8, 4),
+        (50_000, 3000, 3, 5, 1, 8, 4),
         (80 * 2**30, 8_030_261_248, 16, 32, 8, 128, 2),
         (10**9, 134_515_008, 1, 30, 3, 64, 4),
         (1000, 600, 2, 1, 1, 4, 2),
@@ -54,6 +54,7 @@ def longest_text(answer) -> str:
             ((n_bytes - n_weights) // (batch * one), "a weight takes more than one byte"),
             (left // (batch * one // size), "a number in the cache takes more than one byte"),
             (left // (batch * one), "there is no room at all; the answer is 0, not a negative number"),
+            (left // (batch * one // n_layers), "every layer keeps its own keys and values"),
             (left / (batch * one), "a part of a token is no use: round down to a whole number"),
         ]:
             if wrong != want and near(got, wrong):
@@ -64,7 +65,7 @@ def longest_text(answer) -> str:
 
 
 class _NoCopies(TorchDispatchMode):
-    """Refuse results of at least `limit` numbers: as many as a copy of the keys for each head would have."""
+    """Refuse results of at least `limit` numbers: as many as a copy of one set of keys for each head of its group."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class _NoCopies(TorchDispatchMode):
         if isinstance(result, torch.Tensor) and result.untyped_storage().nbytes() // result.itemsize >= self.limit:
             raise WrongAnswer(
                 f"{str(function).split('.')[1]} makes {result.numel():,} numbers: as many as a copy of the keys for "
-                "each head. Keep each set once (a product of expanded tensors copies them, too)"
+                "each head of a group. Keep each set once (a product of expanded tensors copies them, too)"
             )
         return result
 
@@ -96,7 +97,7 @@ def grouped_attention(answer) -> str:
             if near(got, reference_attention(q, k[:1].expand(n_heads, -1, -1), v[:1].expand(n_heads, -1, -1))):
                 raise WrongAnswer("all your heads use the first set: that is multi-query attention")
         compare(got, want, f"{n_heads} heads of {n_queries} queries on {n_kv_heads} sets of {n_keys} keys")
-    with _NoCopies(n_heads * n_keys * d_key):
+    with _NoCopies(n_heads * n_keys * d_key // n_kv_heads):
         answer(q, k, v)
     return "each group of neighbouring heads shares its keys and values, and none is copied"
 

@@ -104,6 +104,19 @@ def collected(q, keys, values, copy=False):
     return attention(q[None], *map(torch.stack, zip(*kept, strict=True)))[0]
 
 
+def grown(q, keys, values):
+    ks, vs = torch.empty(0, len(q)).double(), torch.empty(0, 2).double()
+    for k, v in zip(keys, values, strict=True):
+        ks, vs = torch.cat([ks, k[None]]), torch.cat([vs, v[None]])
+    return attention(q[None], ks, vs)[0]
+
+
+def listed(q, keys, values):
+    kept = [(float(q @ k) / math.sqrt(len(q)), v.tolist()) for k, v in zip(keys, values, strict=True)]
+    scores, vs = (torch.tensor(part).double() for part in zip(*kept, strict=True))
+    return scores.softmax(-1) @ vs
+
+
 def exact(n_tokens, window, width):
     keys = [min(i + 1, window) for i in range(n_tokens)]
     return sum(n * (2 * width - 1) + width * (2 * n - 1) for n in keys)
@@ -160,6 +173,8 @@ TABLE = [
                     "down the columns",
                 ),
                 (lambda s, real: padded(s, real)[0], "expected shape"),
+                (partial(padded, hide=-1e4), "expected 1 at"),
+                (lambda s, real: padded(s, real) * real[..., None], "query that is padding"),
                 (plain, "expected"),
             ],
         },
@@ -242,6 +257,8 @@ def _float(rows):
 
 SAME_MESSAGE = [  # as another row of the table
     (check.streaming_attention, partial(collected, copy=True), "still in memory"),
+    (check.streaming_attention, grown, "still in memory"),
+    (check.streaming_attention, listed, "still in memory"),
     (check.softmax, nn.Softmax(-1), "PyTorch's softmax"),
     (check.softmax, partial(safe, largest=lambda x: x.mean(-1, keepdim=True)), "very different size"),
     (check.padded_weights, lambda s, real: padded(s, torch.ones_like(real)), "padding"),

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 
 from lmbook.exercises import WrongAnswer
@@ -46,6 +47,10 @@ def head_by_head(q, k, v):
     return out
 
 
+def enabled(q, k, v):
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], enable_gqa=True)[0]
+
+
 def repeated(q, k, v):
     group = len(q) // len(k)
     return attention(q, *(t.repeat_interleave(group, 0) for t in (k, v)))
@@ -59,6 +64,12 @@ def expanded(q, k, v):
     q = q.unflatten(0, (len(k), -1))
     k, v = (t[:, None].expand(-1, q.shape[1], -1, -1) for t in (k, v))
     return attention(q, k, v).flatten(0, 1)
+
+
+def by_group(q, k, v):
+    g = len(q) // len(k)
+    copies = [[t[i].repeat(g, 1, 1) for t in (k, v)] for i in range(len(k))]
+    return torch.cat([attention(q[i * g : (i + 1) * g], *copies[i]) for i in range(len(k))])
 
 
 def first_set(q, k, v):
@@ -123,6 +134,7 @@ TABLE = [
             "wrong": [
                 (lambda n, w, b, lay, g, k, s=2: max(0, (n - s * w) // (b * lay * g * k * s)), "keys and values"),
                 (lambda n, w, b, lay, g, k, s=2: max(0, (n - s * w) // (2 * lay * g * k * s)), "one text"),
+                (lambda n, w, b, lay, g, k, s=2: max(0, (n - s * w) // (2 * b * g * k * s)), "every layer"),
                 (lambda n, w, b, lay, g, k, s=2: n // (2 * b * lay * g * k * s), "on the card"),
                 (lambda n, w, b, lay, g, k, s=2: (n - w) // (2 * b * lay * g * k * s), "a weight takes"),
                 (lambda n, w, b, lay, g, k, s=2: max(0, (n - s * w) // (2 * b * lay * g * k)), "number in the cache"),
@@ -136,9 +148,10 @@ TABLE = [
         {
             "stub": stub,
             "reference": more_queries,
-            "right": [by_einsum, head_by_head, lambda q, k, v: more_queries(q.float(), k.float(), v.float())],
+            "right": [by_einsum, head_by_head, enabled, lambda q, k, v: more_queries(q.float(), k.float(), v.float())],
             "wrong": [
                 (repeated, "copy of the keys"),
+                (by_group, "copy of the keys"),
                 (tiled, "neighbouring"),
                 (first_set, "that is multi-query"),
                 (square, "shape"),
