@@ -14,7 +14,9 @@ import measuring  # noqa: E402
 import portable  # noqa: E402
 from comparing import cell_id, tolerance, tree  # noqa: E402
 
-NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
+#: Chapters that have not been measured yet since they were last rewritten; scripts/portable.py takes them off this list.
+WAITING = set()
+NOTEBOOKS = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if path.stem not in WAITING)
 
 
 def unmeasured(notebook, measured):
@@ -37,8 +39,10 @@ def test_a_chapter_was_measured_and_its_asserts_bear_it(path):
     assert len(measured["runs"]) >= portable.FEWEST
 
 
-def test_no_measurement_without_a_chapter():
-    assert {path.stem for path in portable.MARGINS.iterdir()} == {path.stem for path in NOTEBOOKS}
+def test_no_measurement_without_a_chapter_and_no_chapter_twice():
+    """A chapter is measured or waits to be; it does not wait when it was measured."""
+    assert sorted(path.stem for path in portable.MARGINS.iterdir()) == sorted(path.stem for path in NOTEBOOKS)
+    assert {path.stem for path in (ROOT / "book").rglob("*.ipynb")} >= WAITING
 
 
 @pytest.mark.parametrize(
