@@ -29,13 +29,15 @@ def read_clock(answer) -> str:
 def alibi(answer) -> str:
     """``answer(n_queries, n_keys, slopes)`` is the bias of all heads; the last query stands at the last key."""
     for n_queries, n_keys, n_heads in [(1, 1, 1), (4, 4, 2), (2, 5, 8), (1, 6, 4)]:
-        slopes = alibi_slopes(n_heads)
+        slopes = alibi_slopes(n_heads) * (0.7 if n_queries == 2 else 1)
         steps = torch.arange(n_keys - n_queries, n_keys)[:, None] - torch.arange(n_keys)
         got, want = answer(n_queries, n_keys, slopes), -slopes[:, None, None] * steps.abs()
         if n_keys > 1 and near(got, -want):
             raise WrongAnswer("the sign: a far key should lose, and your bias rewards it")
         if n_queries > 1 and (near(got, slopes[:, None, None] * steps) or near(got, -slopes[:, None, None] * steps)):
             raise WrongAnswer("keys before and after the query have different signs: the distance has none")
+        if n_queries > 1 and near(got, -slopes[:, None, None] * steps.clamp(min=0)):
+            raise WrongAnswer("keys after the query are far, too: the distance counts both ways")
         early = (torch.arange(n_queries)[:, None] - torch.arange(n_keys)).abs()
         if n_queries < n_keys and near(got, -slopes[:, None, None] * early):
             raise WrongAnswer("your first query stands at the first key: it is the last that stands at the last")
@@ -85,7 +87,8 @@ def bucket(answer) -> str:
 def half_score(answer) -> str:
     """``answer(base, width)`` is the first distance at which the mean of the hands' cosines is below one half."""
     measured = []
-    for base, width in [(10000.0, 64), (500000.0, 64), (100.0, 64), (10000.0, 16), (500000.0, 128)]:
+    small = [(10000.0, 64), (500000.0, 64), (100.0, 64), (10000.0, 16), (500000.0, 128)]
+    for base, width in [*small, (10000.0, 4096), (500000.0, 4096)]:
         hands = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
         score = (torch.arange(2000)[:, None] * hands).cos().mean(-1)
         got, want = answer(base, width), int((score < 0.5).nonzero()[0])

@@ -36,6 +36,7 @@ def normalise(answer) -> str:
 def teacher_forcing(answer) -> str:
     """``answer(targets, start)``: what the decoder is given, and what it must predict with -100 for padding (id 0)."""
     cases = [([[7, 8, 2]], 1), ([[5, 2, 0, 0], [5, 6, 7, 2]], 1), ([[4, 2, 0], [4, 4, 2], [2, 0, 0]], 9)]
+    cases += [([[6, 4, 2, 0, 0], [3, 6, 9, 4, 2]], 0), ([[5, 6, 2, 0], [5, 3, 5, 2]], 5)]
     for rows, start in cases:
         targets = torch.tensor(rows)
         pair = answer(targets, start)
@@ -79,7 +80,7 @@ def block_parameters(answer) -> str:
 @exercise
 def crossing_length(answer) -> str:
     """``answer(d_model, d_ff, gated)`` is the length at which attending costs as much as the network."""
-    for d_model, d_ff, gated in [(768, 3072, False), (64, 100, False), (4096, 14336, True)]:
+    for d_model, d_ff, gated in [(768, 3072, False), (64, 100, False), (4096, 14336, True), (64, 100, True)]:
         got, want = answer(d_model, d_ff, gated), (3 if gated else 2) * d_ff / 2
         if gated and near(got, d_ff):
             raise WrongAnswer("a gated network has three matrices, not two")
@@ -120,6 +121,11 @@ def decoder_block(answer) -> str:
         y = y + attend(within(y), read, False)
         return y + feed_forward(within(y))
 
+    y = norm(x)
+    z = x + attend(y, y, True)
+    z = z + attend(y, memory, False)
+    if near(got, z + feed_forward(norm(z))):
+        raise WrongAnswer("the cross-attention must read what the self-attention has written: normalise x again")
     if near(got.mean(-1), torch.zeros(4)):
         raise WrongAnswer("that is post-norm: the stream itself is never normalised in a pre-norm block")
     if near(got, block(norm(memory))):

@@ -41,7 +41,7 @@ def forced_lists(targets, start):
 
 def decoder(
     x, memory, attend, feed_forward, norm,
-    *, causal=True, see=False, swap=False, last=True, post=False, twice=False, raw=False,
+    *, causal=True, see=False, swap=False, last=True, post=False, twice=False, raw=False, stale=False,
 ):  # fmt: skip
     inside = (lambda y: y) if raw else norm
     read = norm(memory) if twice else memory
@@ -49,8 +49,10 @@ def decoder(
     def look(x):
         return x + attend(inside(x), inside(x), causal)
 
+    old = norm(x)
+
     def across(x):
-        return x + attend(inside(x), read, see)
+        return x + attend(old if stale else inside(x), read, see)
 
     x = look(across(x)) if swap else across(look(x))
     x = x + feed_forward(inside(x)) if last else x
@@ -102,6 +104,7 @@ TABLE = [
                 (lambda t, s: forced(t, s)[::-1], "exchanged"),
                 (lambda t, s: forced(t, s, ignore=0), "must not be graded"),
                 (lambda t, s: forced(t, 1), "expected 9 at"),
+                (lambda t, s: (forced(t, s)[0], torch.where((t == 0) | (t == s), -100, t)), "what it must predict"),
                 (lambda t, s: t[:, :-1], "two tensors"),
                 (lambda t, s: (t[:, :-1], t[:, 1:]), "expected shape"),
             ],
@@ -138,6 +141,8 @@ TABLE = [
                 (lambda d, f, gated: f, "three matrices"),
                 (lambda d, f, gated: 2 * f, "factor of 2"),
                 (lambda d, f, gated: f * d, "expected"),
+                (lambda d, f, gated: 5.25 * d if gated else f, "gated=True: expected 150"),
+                (lambda d, f, gated: 21504 if gated else f, "gated=True: expected 150"),
                 (lambda d, f, gated: str(f * (1.5 if gated else 1)), "expected a number"),
             ],
         },
@@ -155,6 +160,7 @@ TABLE = [
                 (lambda *a: decoder(*a, post=True), "post-norm"),
                 (lambda *a: decoder(*a, twice=True), "take it as it is"),
                 (lambda *a: decoder(*a, raw=True), "norm is missing"),
+                (lambda *a: decoder(*a, stale=True), "normalise x again"),
                 (lambda *a: decoder(*a, last=False), "expected"),
                 (lambda x, memory, attend, ff, norm: x + attend(norm(x), memory, False), "called it 1 times"),
             ],
