@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NOTHING_YET = "nothing here yet. Replace the stub with your own code and run this cell again."
+NOTHING_YET = "nothing here yet"
 NO_RETURN = "your function returned None: is a return missing?"
 
 
