@@ -14,7 +14,7 @@ import measuring  # noqa: E402
 import portable  # noqa: E402
 from comparing import cell_id, tolerance, tree  # noqa: E402
 
-#: Chapters that have not been measured yet since they were last rewritten; scripts/portable.py takes them off this list.
+#: Chapters that have not been measured since they were last rewritten: run scripts/portable.py, and take them off.
 WAITING = set()
 NOTEBOOKS = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if path.stem not in WAITING)
 
