@@ -64,6 +64,8 @@ def cheapest_for(answer) -> str:
             d = (b * (alpha + beta) / (alpha * debt)) ** (1 / beta)
             got_n, got_d = _several(answer(e + debt, law), "N, D")
             case = f"loss {e + debt:.3f} under {law}"
+            if not (got_n > 0 and got_d > 0):
+                raise WrongAnswer(f"{case}: N and D are counts, above 0; you returned {got_n:g} and {got_d:g}")
             if _close(got_n, (2 * a / debt) ** (1 / alpha)) and alpha != beta:
                 raise WrongAnswer(
                     f"{case}: at the bottom alpha · A / N^alpha equals beta · B / D^beta; the debts differ"

@@ -119,6 +119,7 @@ TABLE = [
                 (lambda *all: cheapest(*all, share=lambda alpha, beta: alpha / (alpha + beta)), "not alpha on top"),
                 (lambda *all: cheapest(*all, floor=False), "return .math.inf, math.inf"),
                 (lambda *all: cheapest(*all)[::-1], "your N and D give"),
+                (lambda *all: (-cheapest(*all)[0], cheapest(*all)[1]), "above 0; you returned -"),
                 (lambda *all: cheapest(*all)[0], "return .N, D"),
                 (lambda loss, law: (1e9, law[2] and 1e9), "your N and D give .*, not 1.790"),
                 (lambda loss, law: (str(cheapest(loss, law)[0]), 1.0), "expected real numbers"),
