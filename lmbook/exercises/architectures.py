@@ -32,6 +32,7 @@ def split_qkv(answer) -> str:
 def gated_width(answer) -> str:
     """``answer(d_model, stretch, multiple)`` is the inner width of Llama's gated network, as its code computes it."""
     cases = [(4096, 1.0, 256), (4096, 1.3, 1024), (577, 1.0, 1), (8192, 1.3, 4096), (577, 1.5, 1), (12, 1.0, 8)]
+    cases.append((12, 1.3, 1))
     for d_model, stretch, multiple in cases:
         got = answer(d_model, stretch, multiple)
         third = 8 * d_model // 3
@@ -77,6 +78,8 @@ def bits_per_byte(answer) -> str:
 def no_positions(answer) -> str:
     """The share of next tokens that an encoder without positions finds in random sequences of seven words."""
     share = float(answer)
+    if not 0 <= share <= 1:
+        raise WrongAnswer(f"{share:g} is no share: give a number between 0 and 1")
     if share > 0.9:
         raise WrongAnswer(f"{share:.2f} is a copy: are the positions zero before training, and do they stay so?")
     if share < 0.25:

@@ -95,7 +95,10 @@ def sentence_order(answer) -> str:
         if got == want[::2]:
             raise WrongAnswer("only the pairs in order are there: each gives a second example, swapped")
         if len(got) > len(want):
-            raise WrongAnswer(f"{documents} gives {len(want)} examples, got {len(got)}; no pair crosses documents")
+            raise WrongAnswer(
+                f"{documents} gives {len(want)} examples, got {len(got)}; "
+                "only neighbours make a pair, and none crosses documents"
+            )
         compare(got, want, f"{documents}")
     return "the same two sentences in both classes, told apart by their order alone"
 
@@ -152,12 +155,12 @@ def cut_spans(answer) -> str:
 def hide_more(answer) -> str:
     """(best, reached) in nats a gap, where 60 % of the chapter's small language is hidden."""
     best, reached = (float(part) for part in _parts(answer, 2, "two numbers, (best, reached)"))
-    if abs(best - BEST[0.15]) < 0.02:
+    if abs(best - BEST[0.15]) < 0.04:
         raise WrongAnswer(f"{best:.3f} is the best loss at 15 %: hide 60 % of the tokens")
-    compare(best, BEST[0.6], "the best loss at 60 %", atol=0.03)
+    compare(best, BEST[0.6], "the best loss at 60 %", atol=0.035)
     if reached < best - 0.01:
         raise WrongAnswer(f"{reached:.3f} is better than the best, {best:.3f}: are both of the same texts?")
-    if reached > best + 0.25:
+    if not reached <= best + 0.25:
         raise WrongAnswer(f"{reached:.3f} is far above {best:.3f}: has it trained for 500 steps, at a peak of 3e-3?")
     return f"{best:.2f} is the best, {reached:.2f} was reached: less to see, more to learn from"
 

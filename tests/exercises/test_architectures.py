@@ -121,6 +121,7 @@ TABLE = [
                 (lambda d, stretch, m: int(stretch * (8 * d // 3)), "is not a multiple"),
                 (lambda d, stretch, m: int(stretch * (8 * d // 3)) // m * m, "rounded down"),
                 (lambda d, stretch, m: m * math.ceil(stretch * 8 * d / 3 / m), "round down twice"),
+                (lambda d, stretch, m: m * math.ceil(stretch * (8 * d // 3) / m), "round down twice"),
                 (lambda d, stretch, m: width(d, 1.0, m), "stretch=1.3, multiples of 1024: expected"),
                 (lambda d, stretch, m: -(-int(stretch * 8 * d / 3) // m) * m, "stretch=1.5"),
             ],
@@ -147,7 +148,12 @@ TABLE = [
             "stub": ...,
             "reference": 0.46,
             "right": [torch.tensor(0.47), np.float32(0.45)],
-            "wrong": [(1.0, "is a copy"), (0.14, "can do better"), (0.33, "expected")],
+            "wrong": [
+                (1.0, "is a copy"),
+                (0.14, "can do better"),
+                (0.33, "expected"),
+                (46.0, "between 0 and 1"),
+            ],
         },
     ),
     (

@@ -1,5 +1,7 @@
 """The exercises of the chapter on pretraining objectives, four ways."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,11 @@ def order_by_popping(documents):
             a = document.pop(0)
             yield [a, document[0], 0]
             yield [document[0], a, 1]
+
+
+def all_pairs(documents):
+    pairs = [pair for document in documents for pair in combinations(document, 2)]
+    return [example for a, b in pairs for example in ((a, b, 0), (b, a, 1))]
 
 
 def across(documents):
@@ -161,6 +168,7 @@ TABLE = [
                 (lambda d: order(d, swap=False), "change places"),
                 (lambda d: order(d, both=False), "second example"),
                 (across, "crosses documents"),
+                (all_pairs, "only neighbours"),
                 (lambda d: order(d)[0], "return a list"),
                 (lambda d: order(d)[::-1], "expected"),
             ],
@@ -209,6 +217,8 @@ TABLE = [
                 ((1.4, 1.5), "the best loss"),
                 ((0.866, 0.7), "better than the best"),
                 ((0.866, 1.4), "far above"),
+                ((0.866, float("nan")), "far above"),
+                ((0.700, 0.730), "at 15 %"),
                 (0.866, "two numbers"),
             ],
         },
