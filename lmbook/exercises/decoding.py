@@ -84,7 +84,7 @@ def nucleus(answer) -> str:
         exact[order] = sums - shares[order] <= p
         for wrong, message in [
             (torch.zeros_like(want), "no token is left; the one that crosses p is kept too"),
-            (exact, "one token too many: the tokens before it reach p without it"),
+            (exact, "one token too many: those before it reach p (logarithms, as in gen.top_p, round)"),
             (below, "your tokens stay below p; the one that crosses p is kept too"),
             (tied, "of tokens that tie, only as many as are needed to reach p, the first ones"),
             (shares.cumsum(-1) - shares < p, "tokens are taken from the left; take the likeliest first"),
@@ -105,6 +105,7 @@ def banned(answer) -> str:
         ([4, 4, 7], 1, {4, 7}),
         ([1, 12, 9, 11, 2], 3, set()),
         ([8, 8, 8], 2, {8}),
+        ([8, 8, 8], 3, {8}),
         ([3], 3, set()),
         ([1, 2, 3], 4, set()),
         ([9, 1, 2, 3, 0, 1, 2, 3], 4, {0}),

@@ -96,6 +96,12 @@ def banned_minus_zero(tokens, n):
     return {tokens[i + n - 1] for i in range(len(tokens) - n + 1) if tokens[i : i + n - 1] == last}
 
 
+def no_overlap(tokens, n):
+    last, head = tokens[len(tokens) - n + 1 :], tokens[: max(0, len(tokens) - n + 1)]
+    places = range(len(head) - n + 2)
+    return {tokens[i + n - 1] for i in places if head[i : i + n - 1] == last and i + n - 1 < len(tokens)}
+
+
 def first_only(tokens, n):
     return set(list(banned_in_place(tokens, n))[-1:])
 
@@ -196,6 +202,7 @@ TABLE = [
             "wrong": [
                 (banned_as_text, r"\[1, 12, 9, 11, 2\], n = 3: 9 is allowed"),
                 (banned_minus_zero, r"n = 1: 4 would complete"),
+                (no_overlap, r"\[8, 8, 8\], n = 3: 8 would complete"),
                 (first_only, "n = 2: 7 would complete"),
                 (lambda tokens, n: banned(tokens[:-1], n), "1, 2, 3, 1, 2"),
                 (lambda tokens, n: set(tokens), "1 is allowed"),

@@ -121,6 +121,7 @@ TABLE = [
                 (lambda texts: sum(1 / p for t in texts for p in t) / sum(map(len, texts)), "mean of 1/p"),
                 (lambda texts: 2 ** mean_surprise(texts), "natural logarithms"),
                 (by_product, "underflows"),
+                (lambda texts: math.prod(p for t in texts for p in t) ** (-1 / sum(map(len, texts))), "underflows"),
                 (lambda texts: math.exp(-mean_surprise(texts)), "a minus is missing"),
                 (lambda texts: 4.0, "expected"),
             ],
@@ -149,7 +150,7 @@ TABLE = [
         {
             "stub": ...,
             "reference": 485.0,
-            "right": [490, torch.tensor(482.5), np.float64(487.0)],
+            "right": [490, torch.tensor(482.5), np.float64(487.0), np.float32(487.0)],
             "wrong": [
                 (30.12, "30 is what a text in order gives"),
                 (math.log(485.0), "cross-entropy in nats"),
