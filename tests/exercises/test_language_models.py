@@ -157,6 +157,7 @@ TABLE = [
                 (math.log2(485.0), "bits per token"),
                 (1026.0, "expected a seventh more"),
                 (421.8, "got 422"),
+                (468.0, "of order 4"),
                 ("485", "the number that you measured"),
             ],
         },
